@@ -14,6 +14,9 @@ BALANCER_METRICS = 9113
 BLACKBOX = 9115
 POSTGRES_EXPORTER = 9187
 FOLDERS = 9873
+CACHE = 6379
+CACHE_SENTINEL = 26379
+CACHE_EXPORTER = 9121
 
 SSH = 22
 """sshd's default port. Even if the inventory names another one, Debian's sshd may still listen here."""
@@ -32,5 +35,8 @@ TAKEN = {
     BLACKBOX: "the blackbox exporter",
     POSTGRES_EXPORTER: "the PostgreSQL exporter",
     FOLDERS: "snapshots of services' folders",
+    CACHE: "the cache",
+    CACHE_SENTINEL: "the cache's Sentinels",
+    CACHE_EXPORTER: "the cache's metrics",
 }
 """What uses each port, as messages name it."""

@@ -28,6 +28,7 @@ OWN_UNITS = (
     "backup-metrics",
     "barman-cron",
     "barman-receive-wal",
+    "cache-proxy",
     "files",
     "files-snapshot",
     "files-test",
@@ -44,7 +45,7 @@ OWN_UNIT_FAMILIES = ("guard-", "watchdog-")
 _ACCOUNTS = """
 root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd messagebus systemd-
 network systemd-timesync systemd-resolve adm tty disk sudo shadow staff users ssl-cert nginx angie postgres barman
-prometheus keepalived haproxy plainstack-files
+prometheus keepalived haproxy valkey plainstack-cache plainstack-files
 """
 SYSTEM_ACCOUNTS = frozenset(_ACCOUNTS.split())
 

@@ -161,7 +161,7 @@ ROLE = Role(
     held_back=held_back,
     tunnels=tunnels,
     problems=problems,
-    after=("firewall", "db", asset_files.ROLE),
+    after=("firewall", "db", "cache_client", asset_files.ROLE),
     turns=turns,
     # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
     # and use it again after a reload.

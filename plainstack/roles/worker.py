@@ -61,7 +61,7 @@ ROLE = Role(
     held_back=held_back,
     problems=problems,
     # The first app host migrates the database.
-    after=("firewall", "db", "app"),
+    after=("firewall", "db", "cache_client", "app"),
     turns=turns,
     reads=names,
     refers=referred,

@@ -47,6 +47,7 @@ ORDER = (
     "test_secrets_changed",
     "test_secrets",
     "test_own_role",
+    "test_valkey",
     "test_lab",
     "test_three_databases",
     "test_deploy",

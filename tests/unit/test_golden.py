@@ -38,7 +38,8 @@ def contents(wanted: HostDesired) -> str:
     """Return the host's resources by role, one line each: file modes, links, accounts, packages, units and commands."""
     lines = []
     for role, resources in wanted.items():
-        lines.append(f"# {role}")
+        if resources:
+            lines.append(f"# {role}")
         for item in resources:
             if isinstance(item, File):
                 secret = " (secret)" if item.secret else ""

@@ -37,8 +37,8 @@ def test_every_host_gets_its_roles_in_order(desired: Mapping[str, HostDesired]) 
     assert {name: list(wanted) for name, wanted in desired.items()} == {
         "lb1": ["base", "firewall", "assets", "balancer"],
         "lb2": ["base", "firewall", "assets", "balancer"],
-        "app1": ["base", "firewall", "app"],
-        "app2": ["base", "firewall", "app"],
+        "app1": ["base", "firewall", "cache_client", "app"],
+        "app2": ["base", "firewall", "cache_client", "app"],
         "db1": ["base", "firewall", "db"],
         "db2": ["base", "firewall", "db"],
         "mon1": ["base", "firewall", "monitoring"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from plainstack import shipped
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import File
 from plainstack.engine.transaction import script
@@ -29,8 +30,8 @@ database: {name: shop}
 SHAPE = inventories.shipped_shape()
 HOST_KEYS = "known here: address, public, public6, interface, roles"
 ALL_KEYS = (
-    "known here: stack, extends, ssh, hosts, services, secrets, notify, lab, base, firewall, database, rolling, backup,"
-    " balancer, monitoring"
+    "known here: stack, extends, ssh, hosts, services, secrets, notify, lab, base, firewall, cache, database, rolling,"
+    " backup, balancer, monitoring"
 )
 NAME_RULE = "must be lower case letters, digits and '-', begin with a letter, at most 32 characters"
 BEFORE_DB, DB, DATABASE = "services:\n", "db1: {address: 10.0.0.3, roles: [db]}", "database: {name: shop}\n"
@@ -58,7 +59,8 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstack(desired: Mapping
         for item in resources
         if isinstance(item, File) and role != "app"
     ]
-    own = re.findall(r"\bplainstack-([a-z-]+)\.(?:service|timer)\b", "\n".join([*files, script.library()]))
+    copied = [str(path) for path in shipped.FILES.rglob("*")]
+    own = re.findall(r"\bplainstack-([a-z-]+)\.(?:service|timer)\b", "\n".join([*files, *copied, script.library()]))
     assert {"firewall", "backup-full", "barman-cron", "undo"} <= set(own)
     for name in {*own, "guard", "guard-api"}:
         assert problems(GOOD.replace("  web:", f"  {name}:")) == [
@@ -108,7 +110,7 @@ def test_the_valid_inventory_used_in_these_tests_is_valid() -> None:
             "[dbb]",
             [
                 "5: hosts.db1.roles.0: unknown role 'dbb', did you mean 'db'?;"
-                " known roles: db, app, backup, balancer, monitoring, worker"
+                " known roles: cache, db, app, backup, balancer, monitoring, worker"
             ],
         ),
         ("[db]", "[db, db]", ["5: hosts.db1.roles: db is given twice"]),
@@ -235,7 +237,11 @@ def test_role_and_host_options_limit_a_run(stack: Stack, roles: str, hosts: str,
 @pytest.mark.parametrize(
     ("roles", "hosts", "said"),
     [
-        ("dbs", "", "unknown role 'dbs', did you mean 'db'?; known: db, app, backup, balancer, monitoring, worker"),
+        (
+            "dbs",
+            "",
+            "unknown role 'dbs', did you mean 'db'?; known: cache, db, app, backup, balancer, monitoring, worker",
+        ),
         ("", "db3", "unknown host 'db3', did you mean 'db2'?; known: lb1, lb2, app1, app2, db1, db2, mon1, bak1"),
         ("db", "lb1", "no host matches --role=db --host=lb1"),
     ],

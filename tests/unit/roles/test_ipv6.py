@@ -34,6 +34,7 @@ def inventory(kind: str) -> str:
     """Return the default inventory with IPv6: beside its public IPv4 addresses (dual), or instead of all IPv4 (six)."""
     text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
     text = text.replace("interface: public0", "interface: public0, server_names: [shop.example]")
+    text = text.replace("roles: [backup]", "roles: [backup, cache]")
     if kind == "dual":
         text = re.sub(r"(public: 192\.168\.3\.(\d+))", rf"\1, public6: '{PUBLIC}\2'", text)
         return re.sub(

@@ -26,7 +26,7 @@ from plainstack.inventory.sections import Model
 
 
 class Cache(Model):
-    """Redis on the cache hosts."""
+    """Redis on the stash hosts."""
 
     port: int = Field(6379, description="The port that it listens on.")
     memory: str = Field(description="How much it keeps.")
@@ -35,28 +35,28 @@ class Cache(Model):
 def desired(stack, host, vault, network):
     settings = stack.settings(Cache)
     text = f"port {settings.port}\\nmaxmemory {settings.memory}\\nrequirepass "
-    text += f"{vault.password('cache/password').reveal()}\\n"
+    text += f"{vault.password('stash/password').reveal()}\\n"
     yield File(path="/etc/redis/redis.conf", content=text.encode(), mode=0o640, secret=True)
 
 
 ROLE = Role(
-    name="cache",
+    name="stash",
     settings=Cache,
     desired=desired,
     after=("firewall",),
     needs=("app",),
-    secrets=(DeclaredSecret("cache/password"),),
+    secrets=(DeclaredSecret("stash/password"),),
 )
 '''
 INVENTORY = """\
 stack: shop
 hosts:
-  app1: {address: 10.0.0.1, roles: [app, cache]}
+  app1: {address: 10.0.0.1, roles: [app, stash]}
   db1: {address: 10.0.0.2, roles: [db]}
 services:
   web: {source: ., project: site}
 database: {name: shop}
-cache:
+stash:
   memory: 64mb
 """
 
@@ -84,37 +84,37 @@ def problems(loaded: Load, text: str = INVENTORY, **modules: str) -> list[str]:
 
 
 def test_a_stacks_own_role_is_assembled_like_any_other(loaded: Load) -> None:
-    stack = loaded(cache=CACHE)
+    stack = loaded(stash=CACHE)
     roles = registry(stack.folder)
-    vault = fake_vault(stack, ["cache/password", "web/DJANGO_SECRET_KEY", "web/API_TOKEN", "postgres/app"])
-    (file,) = assemble(stack, vault, {"cache": roles["cache"]}, ["app1"])["app1"]["cache"]
-    assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-cache/password\n"  # type: ignore[attr-defined]  # a File
-    assert list(roles).index("firewall") < list(roles).index("cache")
+    vault = fake_vault(stack, ["stash/password", "web/DJANGO_SECRET_KEY", "web/API_TOKEN", "postgres/app"])
+    (file,) = assemble(stack, vault, {"stash": roles["stash"]}, ["app1"])["app1"]["stash"]
+    assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-stash/password\n"  # type: ignore[attr-defined]  # a File
+    assert list(roles).index("firewall") < list(roles).index("stash")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("memory: 64mb", "memry: 64mb", "hosts.yaml:9: cache.memry: unknown key, did you mean 'memory'?"),
-        ("memory: 64mb", "port: 80\n", "hosts.yaml:8: cache.memory: is missing"),
-        ("memory: 64mb", "memory: [1]", "hosts.yaml:9: cache.memory: must be text"),
+        ("memory: 64mb", "memry: 64mb", "hosts.yaml:9: stash.memry: unknown key, did you mean 'memory'?"),
+        ("memory: 64mb", "port: 80\n", "hosts.yaml:8: stash.memory: is missing"),
+        ("memory: 64mb", "memory: [1]", "hosts.yaml:9: stash.memory: must be text"),
         (
-            "[app, cache]",
-            "[app, cach]",
-            "hosts.yaml:3: hosts.app1.roles.1: unknown role 'cach', did you mean 'cache'?",
+            "[app, stash]",
+            "[app, stas]",
+            "hosts.yaml:3: hosts.app1.roles.1: unknown role 'stas', did you mean 'stash'?",
         ),
-        ("cache:\n", "cahce:\n", "hosts.yaml:8: cahce: unknown key, did you mean 'cache'?"),
+        ("stash:\n", "sthas:\n", "hosts.yaml:8: sthas: unknown key, did you mean 'stash'?"),
     ],
 )
 def test_its_settings_are_checked_like_all_others(loaded: Load, old: str, new: str, problem: str) -> None:
-    found = problems(loaded, INVENTORY.replace(old, new), cache=CACHE)
+    found = problems(loaded, INVENTORY.replace(old, new), stash=CACHE)
     assert any(each.startswith(problem) for each in found), found
 
 
 def test_its_hosts_need_the_hosts_of_the_roles_that_it_needs(loaded: Load) -> None:
-    text = INVENTORY.replace("[app, cache]", "[cache]")
-    assert problems(loaded, text, cache=CACHE) == [
-        "hosts.yaml:3: hosts.app1.roles: cache needs a host with the role app, and none has it",
+    text = INVENTORY.replace("[app, stash]", "[stash]")
+    assert problems(loaded, text, stash=CACHE) == [
+        "hosts.yaml:3: hosts.app1.roles: stash needs a host with the role app, and none has it",
         "hosts.yaml:6: services.web.hosts: no host has the role app; name the hosts that run the service",
     ]
 
@@ -144,11 +144,11 @@ ROLE = "from plainstack.engine.role import Role\n"
             "roles/own.py:3: ValueError: a secret cannot be called 'a b'",
         ),
         (
-            CACHE.replace('name="cache"', 'name="database"'),
+            CACHE.replace('name="stash"', 'name="database"'),
             "roles/own.py: the inventory's key database belongs to the role db",
         ),
         (
-            CACHE.replace('name="cache"', 'name="services"'),
+            CACHE.replace('name="stash"', 'name="services"'),
             "roles/own.py: the inventory's key services is reserved",
         ),
         (
@@ -158,7 +158,7 @@ ROLE = "from plainstack.engine.role import Role\n"
     ],
 )
 def test_a_module_that_is_not_a_role_is_named_with_the_reason(loaded: Load, module: str, problem: str) -> None:
-    text = INVENTORY.replace(", cache", "").replace("cache:\n  memory: 64mb\n", "")
+    text = INVENTORY.replace(", stash", "").replace("stash:\n  memory: 64mb\n", "")
     found = problems(loaded, text, own=module)
     assert [each for each in found if each.startswith(problem)], found
 
@@ -173,36 +173,36 @@ def test_a_module_that_is_not_a_role_is_named_with_the_reason(loaded: Load, modu
 )
 def test_a_failing_role_is_reported_with_its_line(loaded: Load, line: str, problem: str) -> None:
     broken = CACHE.replace("    settings = stack.settings(Cache)", line)
-    stack = loaded(cache=broken)
+    stack = loaded(stash=broken)
     number = broken.splitlines().index(line) + 1
     with pytest.raises(InventoryError) as caught:
-        assemble(stack, fake_vault(stack, ["cache/password"]), {"cache": registry(stack.folder)["cache"]}, ["app1"])
-    assert caught.value.problems == (f"roles/cache.py:{number}: {problem}",)
+        assemble(stack, fake_vault(stack, ["stash/password"]), {"stash": registry(stack.folder)["stash"]}, ["app1"])
+    assert caught.value.problems == (f"roles/stash.py:{number}: {problem}",)
 
 
 def test_two_modules_with_the_same_name_are_both_named(loaded: Load) -> None:
-    assert problems(loaded, one=CACHE, two=CACHE)[0] == "roles/two.py: there is already a role cache, from roles/one.py"
+    assert problems(loaded, one=CACHE, two=CACHE)[0] == "roles/two.py: there is already a role stash, from roles/one.py"
 
 
 def test_modules_that_start_with_an_underscore_are_helpers(loaded: Load) -> None:
     helped = CACHE.replace('"port that', '"port that').replace(
-        "def desired", "from _cache_words import COMMENT\n\n\ndef desired"
+        "def desired", "from _stash_words import COMMENT\n\n\ndef desired"
     )
-    stack = loaded(cache=helped, _cache_words="COMMENT = 'x'\n")
-    assert "cache" in registry(stack.folder)
+    stack = loaded(stash=helped, _stash_words="COMMENT = 'x'\n")
+    assert "stash" in registry(stack.folder)
 
 
 def test_the_list_of_roles_shows_origin_needs_and_settings(loaded: Load) -> None:
-    stack = loaded(cache=CACHE)
+    stack = loaded(stash=CACHE)
     found = {row.name: row for row in role_list.rows(stack, registry(stack.folder))}
-    cache = found["cache"]
-    assert (cache.origin, cache.about, cache.hosts) == ("roles/cache.py", "A cache for the applications.", ("app1",))
-    assert cache.needs == ("app",)
-    assert [(each.key, each.default) for each in cache.settings] == [
-        ("cache.port", "6379"),
-        ("cache.memory", "required"),
+    stash = found["stash"]
+    assert (stash.origin, stash.about, stash.hosts) == ("roles/stash.py", "A cache for the applications.", ("app1",))
+    assert stash.needs == ("app",)
+    assert [(each.key, each.default) for each in stash.settings] == [
+        ("stash.port", "6379"),
+        ("stash.memory", "required"),
     ]
     assert found["db"].origin == "plainstack"
     assert found["base"].hosts == ("app1", "db1")
     text = "\n".join(role_list.lines(list(found.values())))
-    assert "cache (roles/cache.py)\n  A cache for the applications.\n  hosts: app1\n  needs a host with: app\n" in text
+    assert "stash (roles/stash.py)\n  A cache for the applications.\n  hosts: app1\n  needs a host with: app\n" in text

@@ -32,6 +32,9 @@ hosts:
   db3: {address: 203.0.113.19, roles: [db]}
   mon1: {address: 203.0.113.13, public: 192.0.2.13, roles: [monitoring]}
   bak1: {address: 203.0.113.18, roles: [backup]}
+  c1: {address: 203.0.113.21, roles: [cache]}
+  c2: {address: 203.0.113.22, roles: [cache]}
+  c3: {address: 203.0.113.23, roles: [cache]}
 balancer:
   engine: ENGINE
   angie_key: key

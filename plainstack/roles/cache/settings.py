@@ -1,0 +1,50 @@
+"""The key `cache` of an inventory, and what the cache hosts and their clients must agree on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from plainstack.engine.network import Network
+from plainstack.inventory import port_numbers
+from plainstack.inventory.sections import Host, Model
+from plainstack.inventory.service_values import Size
+from plainstack.inventory.stack import Stack
+from plainstack.inventory.values import Bool
+
+PORT = port_numbers.CACHE
+# The applications' password, and that of the programs that keep the cache running.
+PASSWORD, INTERNAL = "cache/password", "cache/internal"
+ACCOUNT = "plainstack"
+SERVER = "cache.server"
+"""The offer that makes a host a client of the cache."""
+
+
+class Cache(Model):
+    """Valkey, which speaks Redis' protocol: a cache, a queue and a message broker for the services."""
+
+    memory: Size = Field("256M", description="How much data it holds, such as 256M or 2G.")
+    when_full: Literal["volatile-lru", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "noeviction"] = Field(
+        "volatile-lru",
+        description=(
+            "Which keys make room when `memory` is used up, as Valkey's maxmemory-policy. The default removes only keys"
+            " that expire, so that a cache never displaces the tasks of a queue."
+        ),
+    )
+    persistent: Bool = Field(
+        True,
+        description=(
+            "Whether data survives a restart; at most one second of writes is lost. Several hosts always keep it."
+        ),
+    )
+
+
+def clients(network: Network) -> list[Host]:
+    """Return the hosts whose programs use the cache."""
+    return network.users(SERVER) if network.stack.with_role("cache") else []
+
+
+def several(stack: Stack) -> bool:
+    """Return whether the stack has replicas of the cache, one of which takes over when the primary is lost."""
+    return len(stack.with_role("cache")) > 1

@@ -1,0 +1,83 @@
+"""The cache on three hosts of a deployed stack: programs reach its primary, also after that has been lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import labs
+from tests.lab.conftest import Operator
+from tests.lab.whole import await_nothing_to_deploy
+from tests.waiting import PATIENCE, until
+
+HOSTS = ("app1", "db1", "mon1", "bak1")
+CACHE = ("db1", "mon1", "bak1")
+CLI = "/usr/local/lib/plainstack/cache-cli"
+# A Redis client in six lines: it prints the answer to one command, as a program on the host gets it.
+ASK = """\
+import os, socket, sys
+sock = socket.create_connection(("127.0.0.1", 6379), 3)
+sock.settimeout(3)
+sock.sendall(f"AUTH {os.environ['CACHE_PASSWORD']}\\r\\n{sys.argv[1]}\\r\\n".encode())
+lines = sock.makefile()
+assert next(lines).strip() == "+OK"
+print(next(lines).strip(), next(lines).strip() if sys.argv[1].startswith("GET") else "")
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(project: Path) -> Iterator[Operator]:
+    """Start the deployed stack and deploy the cache to three of its hosts."""
+    with labs.from_snapshot("cache", labs.default_inventory(), project, HOSTS) as operator:
+        text = operator.inventory.read_text(encoding="utf-8")
+        for role in ("db", "monitoring", "backup"):
+            text = text.replace(f"roles: [{role}]", f"roles: [{role}, cache]", 2 if role == "db" else 1)
+        text = text.replace("192.168.57.12, roles: [db, cache]", "192.168.57.12, roles: [db]")
+        text = text.replace("    env:\n", "    env:\n      CACHE_PASSWORD: ${cache.password}\n", 1)
+        operator.inventory.write_text(text, encoding="utf-8")
+        operator.inv("deploy")
+        yield operator
+
+
+def ask(stack: Operator, command: str) -> str:
+    """Return what Valkey answers to a program of the service on app1; "" if it cannot be reached."""
+    environment = "/proc/$(systemctl show -p MainPID --value plainstack-web)/environ"
+    password = f"export CACHE_PASSWORD=$(tr '\\0' '\\n' <{environment} | sed -n 's/^CACHE_PASSWORD=//p')"
+    return stack.on("app1", f"{password}; python3 - '{command}' 2>/dev/null <<'END'\n{ASK}END", check=False).strip()
+
+
+def parts(stack: Operator) -> dict[str, str]:
+    """Return what `inv status` says about the cache, by host."""
+    return {row["host"]: row["cache"] for row in stack.json("status", code=None) if row["cache"]}
+
+
+def primary(stack: Operator) -> str:
+    """Return the host that `inv status` shows as the only primary; "" if there is none."""
+    found = [host for host, part in parts(stack).items() if part.startswith("primary")]
+    return found[0] if len(found) == 1 else ""
+
+
+def test_a_cache_is_deployed_beside_other_roles_and_verified(stack: Operator) -> None:
+    assert stack.subjects(code=0) == {}
+    # Checks of the roles that it needs ask hosts that this lab does not have.
+    checks = stack.json("verify", "--role=cache", code=None)["checks"]
+    passed = {(check["host"], check["name"]) for check in checks if check["passed"]}
+    assert {host for host, name in passed if name == "test_it_answers_only_with_encryption_and_a_password"} == {*CACHE}
+    assert sorted(part.partition(" ")[0] for part in parts(stack).values()) == ["primary", "replica", "replica"]
+
+
+def test_when_the_primary_is_lost_programs_find_its_successor_at_the_same_address(stack: Operator) -> None:
+    old = primary(stack)
+    assert ask(stack, "SET order 4711") == "+OK"
+    # Replication is asynchronous: the promise is about what the replicas have.
+    assert stack.on(old, f"{CLI} wait 2 {PATIENCE}000").strip() == "2"
+    stack.on(old, "systemctl stop valkey-server")
+    until(lambda: ask(stack, "GET order") == "$4 4711", "no new primary has the data")
+    until(lambda: ask(stack, "INCR visits").startswith(":"), "the new primary accepts no writes")
+    assert primary(stack) != old
+    assert stack.subjects() == {old: ["start valkey-server.service"]}
+    stack.inv("deploy")
+    until(lambda: parts(stack)[old] == f"replica of {primary(stack)}", f"{old} does not follow the new primary")
+    await_nothing_to_deploy(stack)
