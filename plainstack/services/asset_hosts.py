@@ -32,7 +32,8 @@ def refusals(stack: Stack, answers: Answers, deployed: Deployed) -> Iterator[str
     """Yield why a deploy must not leave out some hosts of a service now, because of its hooks or its static files."""
     yield from hook_hosts.refusals(stack, answers, deployed)
     for name in asset_files.names(stack):
-        yield from _of(stack, name, answers, deployed)
+        if name not in stack.held.aside:
+            yield from _of(stack, name, answers, deployed)
 
 
 def _of(stack: Stack, name: str, answers: Answers, deployed: Deployed) -> Iterator[str]:

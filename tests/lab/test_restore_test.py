@@ -218,5 +218,5 @@ def test_one_table_comes_back_as_a_copy_with_another_name(backed_up: tuple[Opera
     assert sql(operator, kept) == "app|2001"
     assert sql(operator, "select count(*) from restored_test") == "0"
     refused = operator.inv("restore", f"--at={at}", "--table=public.restored_test", "--into=came_back", code=1)
-    assert "exists already" in refused.text
+    assert "already exists" in refused.text
     await_left(operator)

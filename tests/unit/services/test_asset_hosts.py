@@ -62,6 +62,17 @@ def test_an_application_host_gets_no_release_whose_files_a_balancer_lacks(stack:
     assert refusals(stack, OLD, f"{NEW} {OLD}", app1=APP) == []
 
 
+def test_a_rollback_of_another_service_is_not_refused(stack: Stack) -> None:
+    aside = stack.model_copy(update={"held": stack.held.model_copy(update={"aside": ("web",)})})
+    facts = {
+        "app1": {"runs.web": OLD},
+        "app2": {"runs.web": OLD},
+        "lb1": {"assets.web": OLD},
+        "lb2": {"assets.web": OLD},
+    }
+    assert [*asset_hosts.refusals(aside, facts, {"app1": APP, "app2": APP})] == []
+
+
 def test_what_does_not_change_the_release_is_not_refused(stack: Stack) -> None:
     assert refusals(stack, NEW, OLD, app1=APP) == []
     assert refusals(stack, OLD, OLD, app1=("base",), lb1=("base", "balancer")) == []
