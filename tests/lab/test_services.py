@@ -17,7 +17,7 @@ from tests.lab.conftest import Operator
 from tests.lab.operator import ROOT
 from tests.waiting import until
 
-HOSTS = ("lb1", "app1", "app2", "db1", "db2", "bak1")
+HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2", "bak1")
 SERVICES = Path(__file__).parent / "services"
 ODD = "a\nb \"quoted\" $HOME `x` \\ %d 'y' é"
 
