@@ -65,8 +65,8 @@ commands: setup ## whole commands and pages on this machine, no host
 	@$(VENV)/bin/python -m pytest -n 2 --durations=10 tests/commands
 
 # Every lab has its own network, so modules can run at the same time.
-J ?= 2
-lab: root setup ## the tests on real hosts, two modules at a time (J=2); T=tests/lab/test_change.py: this module only (needs root)
+J ?= 3
+lab: root setup ## the tests on real hosts, three modules at a time (J=3); T=tests/lab/test_change.py: this module only (needs root)
 	@echo '== lab tests'
 ifdef T
 	@$(VENV)/bin/python -m pytest --durations=10 $(T)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from plainstack.engine.observed import Listener, Observed
+from plainstack.engine.observed import Listener, Observed, UnitState
 from plainstack.engine.resources import Listen, Resource, Unit
 
 
@@ -12,7 +12,8 @@ def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iter
     """Yield a sentence for each port that a unit of this host binds and another process holds.
 
     Ports held by units in the host's manifest are no conflict, even if their settings have changed since. These units
-    include those of an interrupted run, because the manifest names a unit before apt installs it.
+    include those of an interrupted run, because the manifest names a unit before apt installs it. A socket whose
+    process was not seen is no conflict if the unit runs: it is most likely the unit's own.
     """
     units = [item for wanted in desired.values() for item in wanted if isinstance(item, Unit)]
     ours = {entry.name for entries in observed.manifest.values() for entry in entries if entry.kind == "unit"}
@@ -24,6 +25,9 @@ def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iter
                 if where in seen or not _collides(listen, holder) or holder.unit in ours:
                     continue
                 if listen.adopted and (holder.unit == unit.name or holder.pid == "1"):
+                    continue
+                runs = observed.units.get(unit.name, UnitState()).active == "active"
+                if not holder.pid and runs and (listen.adopted or unit.name in ours):
                     continue
                 seen.add(where)
                 yield _sentence(unit, listen, holder)

@@ -13,7 +13,7 @@ import pytest
 
 from plainstack.engine import listeners, ports
 from plainstack.engine.desired import assemble
-from plainstack.engine.observed import Entry, Listener, Observed
+from plainstack.engine.observed import Entry, Listener, Observed, UnitState
 from plainstack.engine.resources import File, Listen, Unit
 from plainstack.engine.role import Role
 from plainstack.inventory.port_numbers import RESTORED
@@ -112,6 +112,18 @@ def test_a_port_held_by_another_program_is_reported_with_the_process_and_a_remed
     assert "(kill 41," in taken(Listener("tcp", "", 9100, "python3", "41", "session-3.scope"))[0]
     assert "list-sockets" in taken(Listener("tcp", "", 9100, "systemd", "1", "init.scope"))[0]
     assert "a socket without a process" in taken(Listener("tcp", "", 9100))[0]
+
+
+@pytest.mark.parametrize(("state", "conflicts"), [("active", 0), ("inactive", 1)])
+def test_a_socket_without_a_visible_process_is_that_of_the_unit_that_runs(state: str, conflicts: int) -> None:
+    sshd = Unit(name="ssh.service", listens=(Listen(22, adopted=True),))
+    observed = Observed(
+        listeners=(Listener("tcp", "", 9100), Listener("tcp", "", 22)),
+        manifest={"base": (Entry("unit", "exporter.service", "enabled,running"),)},
+        units={name: UnitState("loaded", state) for name in ("exporter.service", "ssh.service")},
+    )
+    assert len(list(ports.taken({"base": [EXPORTER]}, observed))) == conflicts
+    assert len(list(ports.taken({"base": [sshd]}, observed))) == conflicts
 
 
 def test_many_workers_of_one_program_are_reported_once() -> None:
