@@ -156,6 +156,14 @@ def balancer(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> 
     return made
 
 
+@pytest.fixture
+def certified(balancer: Balancer) -> Balancer:
+    """Return the balancer with an account and a certificate, which no earlier test may have asked for."""
+    if not (balancer.folder / "var/lib/plainstack-acme/live/site.crt").exists():
+        assert balancer.acme("renew") == ""
+    return balancer
+
+
 def test_a_customer_of_the_authority_gets_a_wildcard_certificate_and_no_command_line_has_the_key(
     balancer: Balancer,
 ) -> None:
@@ -173,38 +181,38 @@ def test_a_customer_of_the_authority_gets_a_wildcard_certificate_and_no_command_
 
 
 def test_another_balancer_finds_the_account_although_the_authority_takes_the_key_only_once(
-    balancer: Balancer, capsys: pytest.CaptureFixture[str]
+    certified: Balancer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = balancer.folder / "etc/plainstack/balancer"
+    settings = certified.folder / "etc/plainstack/balancer"
     (settings / "spent").write_text("c3BlbnQgc3BlbnQgc3BlbnQgc3BlbnQ=")
-    authority = balancer.authority
+    authority = certified.authority
     key, spent = str(settings / "acme.key"), str(settings / "spent")
     acme_account.main(authority.directory, "ops@shop.example", key, "shop-1", spent, str(authority.root))
-    assert json.loads(capsys.readouterr().out)["registration"]["uri"] == balancer.url
+    assert json.loads(capsys.readouterr().out)["registration"]["uri"] == certified.url
 
 
-def test_an_authority_that_does_not_answer_changes_nothing(balancer: Balancer) -> None:
-    before = balancer.certificate
-    settings = balancer.folder / "etc/plainstack/balancer/acme.conf"
+def test_an_authority_that_does_not_answer_changes_nothing(certified: Balancer) -> None:
+    before = certified.certificate
+    settings = certified.folder / "etc/plainstack/balancer/acme.conf"
     text = settings.read_text()
-    away = text.replace(f":{balancer.authority.port}/", ":1/")
+    away = text.replace(f":{certified.authority.port}/", ":1/")
     for one in (away, away.replace("KEY_ID='shop-1'", "KEY_ID=''")):
         settings.write_text(one)
-        assert "connection refused" in balancer.acme("renew").lower()
+        assert "connection refused" in certified.acme("renew").lower()
     settings.write_text(text)
-    assert balancer.acme("renew") == ""
-    assert balancer.certificate == before
+    assert certified.acme("renew") == ""
+    assert certified.certificate == before
 
 
-def test_a_deactivated_account_is_the_reason_until_it_is_replaced(balancer: Balancer) -> None:
-    first, before = balancer.url, balancer.certificate
-    balancer.deactivate()
-    balancer.make_due()
-    assert "deactivated" in balancer.acme("renew")
-    assert balancer.certificate == before
+def test_a_deactivated_account_is_the_reason_until_it_is_replaced(certified: Balancer) -> None:
+    first, before = certified.url, certified.certificate
+    certified.deactivate()
+    certified.make_due()
+    assert "deactivated" in certified.acme("renew")
+    assert certified.certificate == before
     # inv secrets.rotate acme/account, and a deploy
-    balancer.configure(account="b" * 64)
-    balancer.make_due()
-    assert balancer.acme("renew") == ""
-    assert balancer.url != first
-    assert balancer.certificate != before
+    certified.configure(account="b" * 64)
+    certified.make_due()
+    assert certified.acme("renew") == ""
+    assert certified.url != first
+    assert certified.certificate != before
