@@ -53,11 +53,12 @@ unit: setup lint ## the tests that start no other program, in seconds
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
 
+# Some tests of a module go on where the one before has ended, so that a module stays with one worker.
 programs: setup ## the unit tests that start other programs: sh, sshd, nginx, keepalived, promtool; no host
 	@./bin/apt-install openssh-server prometheus prometheus-alertmanager lego pebble keepalived iptables \
 		libnginx-mod-http-brotli-filter
 	@echo '== unit tests that start other programs'
-	@$(VENV)/bin/python -m pytest -n 3 --durations=10 -m programs tests/unit
+	@$(VENV)/bin/python -m pytest -n 3 --dist loadfile --durations=10 -m programs tests/unit
 
 commands: setup ## whole commands and pages on this machine, no host
 	@./bin/apt-install chromium
