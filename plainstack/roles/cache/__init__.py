@@ -127,6 +127,12 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         )
 
 
+def declared(stack: Stack) -> Sequence[DeclaredSecret]:
+    """Return the two passwords of a stack with a cache."""
+    names = (PASSWORD, INTERNAL) if stack.with_role("cache") else ()
+    return [DeclaredSecret(name, "overlap") for name in names]
+
+
 def _url(_stack: Stack, _host: Host, vault: Vault) -> str:
     return f"redis://:{quote(vault.password(PASSWORD).reveal(), safe='')}@127.0.0.1:{PORT}/0"
 
@@ -149,7 +155,7 @@ ROLE = Role(
     uses=("cache.peers",),
     offers_to={"server": ("app", "worker")},
     contradictions=contradictions,
-    secrets=(DeclaredSecret(PASSWORD, "overlap"), DeclaredSecret(INTERNAL, "overlap")),
+    secrets=declared,
     provides=_REFERENCES,
     turns=turns,
     facts=facts,
