@@ -29,7 +29,7 @@ _START, _CLI, _RELOAD = f"{_LIBRARY}/cache-start", f"{_LIBRARY}/cache-cli", f"{_
 _SYSTEM = "/etc/systemd/system"
 _UNIT, _SENTINEL, _EXPORTER = "valkey-server.service", "valkey-sentinel.service", "prometheus-redis-exporter.service"
 _CERTIFICATE = tuple(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))
-# Seconds: a copy of 2 GB takes a replica about a minute over 1 Gbit/s, with the time to save and to load it.
+# Seconds. A replica is ready only when it has copied the primary's data.
 _PATIENCE = 120
 
 
