@@ -113,13 +113,15 @@ class Hosts:
         """Start to send requests at a rate on connections that stay open, as drills do."""
         asked = {
             "address": ADDRESS,
+            "name": ADDRESS,
+            "post": {},
             "authority": self.on("lb1", "cat /etc/plainstack/tls/ca.crt"),
             "path": f"/{PAGE}",
             "rate": rate,
             "seconds": seconds,
         }
         process = subprocess.Popen(
-            [*self._inside(), sys.executable, "-m", "bench.edge_client"],
+            [*self._inside(), sys.executable, "-m", "plainstack.drill.load"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

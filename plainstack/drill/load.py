@@ -72,26 +72,44 @@ class Site:
         return outcome if isinstance(outcome, str) else "ok" if outcome in (200, 201) else f"HTTP {outcome}"
 
     def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int | str:
-        """Send a request, and return the status of the response, or why there was none."""
-        connection = self._known() or http.client.HTTPSConnection(self.name, context=self.context)
+        """Send a request, and return the status of the response, or why there was none.
+
+        A server that reloads closes its idle connections, perhaps at the moment at which a request arrives on one. As
+        browsers do, send a GET again on a new connection then (RFC 9112, section 9.3.1).
+        """
+        connection = self._known()
+        answer = None
         try:
-            if connection.sock is None:
+            if connection is not None:
+                try:
+                    connection.request(method, path, body, headers)
+                    answer = connection.getresponse()
+                except (ConnectionError, ssl.SSLEOFError):
+                    self._close(connection)
+                    if method != "GET":
+                        raise
+            if connection is None or answer is None:
+                connection = http.client.HTTPSConnection(self.name, context=self.context)
                 connection.sock = self._open()
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
             answer.read()
         except BaseException as error:
-            connection.close()
-            # After a failure the address may have moved, and the other open connections would fail one by one.
-            while self._idle:
-                with contextlib.suppress(IndexError):
-                    self._idle.pop()[1].close()
+            self._close(connection)
             if not isinstance(error, Exception):
                 raise
             return explain(error)
         if connection.sock is not None and len(self._idle) < IDLE:
             self._idle.append((time.monotonic(), connection))
         return answer.status
+
+    def _close(self, failed: http.client.HTTPSConnection | None) -> None:
+        """Close a connection, and the idle ones: the address may have moved, and they would fail one by one."""
+        if failed is not None:
+            failed.close()
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop()[1].close()
 
     def _open(self) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address, self.port), CONNECT_TIMEOUT)

@@ -123,15 +123,15 @@ def judge(
     failed = {kind: Counter(_why(a) for a in attempts if a.kind == kind and not a.ok) for kind in kinds}
     strays = [a for a in attempts if a.kind == "stray"]
     stray_acks = sum(a.ok for a in strays)
-    gets = [a for a in attempts if a.kind == "get" and not a.ok and a.due >= marks.fault]
-    early = sum(not a.ok and a.due < marks.fault - 1 for a in attempts)
+    bad = [a for a in attempts if a.kind in kinds and not a.ok]
+    early = [a for a in bad if a.due < marks.fault - 1]
     rules = [
         *(Rule("the drill itself", "runs to its end", text, False) for text in ending.trouble),
         *_set_rules(writes, stored, budgets),
         *_gap_rules("writes", [from_reaction[k] for k in WRITES if k in kinds], budgets.write_gap, marks),
         *_gap_rules("reads", [from_reaction["get"]] if "get" in kinds else [], budgets.read_gap, marks),
-        _gets_rule(gets, budgets.failed_gets),
-        Rule("requests before the fault", "none fails", f"{early} failed" if early else "none failed", not early),
+        _gets_rule([a for a in bad if a.kind == "get" and a.due >= marks.fault], budgets.failed_gets),
+        Rule("failed requests before the fault", "none", _counted(early), not early),
         *(
             [Rule("old primary", "accepts no write", f"took {stray_acks} of {len(strays)}", not stray_acks)]
             * bool(strays)
@@ -217,11 +217,14 @@ def _gets_rule(failed: Sequence[Attempt], limit: int | None) -> Rule:
     unsent = sum(a.sent is None for a in failed)
     count = len(failed) - unsent
     wanted = "any number" if limit is None else f"at most {limit}"
-    seen = (
-        f"{count}, {unsent} of them not sent, because the site was too slow for this --rate" if unsent else str(count)
-    )
+    seen = _counted(a for a in failed if a.sent is not None)
+    seen += f"; {unsent} not sent, because the site was too slow for this --rate" * bool(unsent)
     held: bool | None = limit is None or count <= limit
     return Rule("failed GETs", wanted, seen, None if held and unsent and limit is not None else held)
+
+
+def _counted(failed: Iterable[Attempt]) -> str:
+    return ", ".join(f"{count} {why}" for why, count in sorted(Counter(map(_why, failed)).items())) or "none"
 
 
 def _state_rule(name: str, wanted: str, problems: Sequence[str] | None) -> Rule:

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,43 +80,86 @@ def test_the_load_generator_ends_with_its_parent() -> None:
     assert process.wait(PATIENCE) == 1
 
 
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
 @pytest.fixture
-def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]]:
-    """Yield a site that silently closes each connection after one response, and a queue with an item for each."""
+def authority(stack: Stack, tmp_path: Path) -> str:
+    """Write the site's certificate for a server, and return the authority that a client trusts."""
     pairs = pki.ensure(stack.stack, inventories.needed(stack).certificates, {}, datetime.now(UTC))
     (tmp_path / "chain").write_text(pairs[pki.SITE]["chain"], encoding="ascii")
     (tmp_path / "key").write_text(pairs[pki.SITE]["key"], encoding="ascii")
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "chain", tmp_path / "key")
+    return pairs[pki.AUTHORITY]["chain"]
+
+
+@contextlib.contextmanager
+def serving(
+    stack: Stack, folder: Path, authority: str, connections: Sequence[Sequence[bytes]]
+) -> Iterator[tuple[Site, queue.Queue[str]]]:
+    """Yield a client of a site that gives these responses on each connection, one for a request, and then closes it.
+
+    The queue has an item for each closed connection.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "chain", folder / "key")
     closed: queue.Queue[str] = queue.Queue()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         with contextlib.suppress(OSError):
-            while True:
+            for responses in connections:
                 plain, _ = listener.accept()
-                with server.wrap_socket(plain, server_side=True) as secure:
-                    secure.recv(65536)
-                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                with context.wrap_socket(plain, server_side=True) as secure:
+                    for response in responses:
+                        secure.recv(65536)
+                        secure.sendall(response)
                 closed.put("closed")
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     name = str(stack.settings(Balancer).virtual_address)
-    client = ssl.create_default_context(cadata=pairs[pki.AUTHORITY]["chain"])
-    yield Site("127.0.0.1", name, client, "/", port=listener.getsockname()[1]), closed
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(PATIENCE)
+    client = ssl.create_default_context(cadata=authority)
+    try:
+        yield Site("127.0.0.1", name, client, "/", port=listener.getsockname()[1]), closed
+    finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(PATIENCE)
 
 
-def test_a_connection_closed_by_the_site_is_not_reused(
-    site: tuple[Site, queue.Queue[str]],
+def test_a_connection_closed_by_the_site_is_not_reused(stack: Stack, tmp_path: Path, authority: str) -> None:
+    with serving(stack, tmp_path, authority, [[OK]] * 3) as (client, closed):
+        for number in range(3):
+            assert client.get(number) == "ok"
+            closed.get(timeout=PATIENCE)
+
+
+# A server that reads a request and closes the connection without a response looks like one that closes it meanwhile.
+@pytest.mark.parametrize(
+    ("method", "connections", "outcomes"),
+    [
+        ("get", [[OK, b""], [OK]], ["ok", "ok"]),
+        # The request on the new connection is not sent a third time.
+        ("get", [[OK, b""], [b""]], ["ok", "connection reset"]),
+        ("get", [[b""]], ["connection reset"]),
+        # A response that breaks off is a failure of the site.
+        ("get", [[OK, OK.replace(b"0", b"9")]], ["ok", "connection reset"]),
+        # A POST may have been carried out.
+        ("post", [[OK, b""]], ["ok", "connection reset"]),
+    ],
+)
+def test_a_get_is_sent_again_only_if_the_site_closes_an_idle_connection_meanwhile(
+    stack: Stack,
+    tmp_path: Path,
+    authority: str,
+    method: str,
+    connections: list[list[bytes]],
+    outcomes: list[str],
 ) -> None:
-    client, closed = site
-    for number in range(3):
-        assert client.get(number) == "ok"
-        closed.get(timeout=PATIENCE)
+    with serving(stack, tmp_path, authority, connections) as (client, _):
+        send = getattr(client, method)
+        assert [send(number) for number in range(len(outcomes))] == outcomes
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,20 @@ def test_a_write_accepted_by_an_old_primary_fails_the_drill() -> None:
 
 
 def test_requests_that_fail_before_the_fault_invalidate_the_verdict() -> None:
-    tried = [*_steady("sql", 0, LOAD), Attempt("get", 9999, 1.0, 1.0, 1.5, "HTTP 502")]
-    assert not judge(tried, _stored(tried), MARKS, WHOLE, Budgets()).passed
+    tried = [*_steady("sql", 0, LOAD), *_steady("get", 0, LOAD), Attempt("get", 9999, 1.0, 1.0, 1.5, "HTTP 502")]
+    verdict = judge(tried, _stored(tried), MARKS, WHOLE, Budgets())
+    assert verdict.sentence == "fail: failed requests before the fault: 1 HTTP 502"
+
+
+def test_the_verdict_says_how_requests_failed() -> None:
+    outcomes = ["HTTP 502", "connection reset", "HTTP 502"]
+    failed = [Attempt("get", 9990 + n, 6.0, 6.0, 6.5, outcome) for n, outcome in enumerate(outcomes)]
+    unsent = Attempt("get", 9999, 6.0, None, None, "not sent: every client was waiting")
+    tried = [*_steady("sql", 0, LOAD), *_steady("get", 0, LOAD), *failed, unsent]
+    verdict = judge(tried, _stored(tried), MARKS, WHOLE, Budgets(failed_gets=0))
+    assert verdict.sentence == (
+        "fail: failed GETs: 2 HTTP 502, 1 connection reset; 1 not sent, because the site was too slow for this --rate"
+    )
 
 
 def test_a_recorder_pairs_start_and_end_of_each_generator_on_one_clock() -> None:
