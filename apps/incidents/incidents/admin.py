@@ -1,17 +1,18 @@
 from django.contrib import admin
 
-from incidents.models import Incident, Machine, Sample, Threshold
+from incidents.models import Incident, Machine, Poll, Sample, Threshold
 
 
 @admin.register(Machine)
 class MachineAdmin(admin.ModelAdmin):
-    list_display = ("name", "location")
-    search_fields = ("name", "location")
+    list_display = ("name", "location", "address", "active")
+    list_filter = ("active",)
+    search_fields = ("name", "location", "address")
 
 
 @admin.register(Threshold)
 class ThresholdAdmin(admin.ModelAdmin):
-    list_display = ("metric", "machine", "limit", "severity")
+    list_display = ("metric", "machine", "limit", "minutes", "severity")
     list_filter = ("metric", "severity")
 
 
@@ -22,6 +23,7 @@ class SampleAdmin(admin.ModelAdmin):
     list_select_related = ("machine",)
     raw_id_fields = ("machine",)
     readonly_fields = ("received_at",)
+    show_full_result_count = False  # there may be millions
 
 
 @admin.register(Incident)
@@ -30,3 +32,12 @@ class IncidentAdmin(admin.ModelAdmin):
     list_filter = ("severity", "kind")
     list_select_related = ("machine",)
     raw_id_fields = ("machine",)
+
+
+@admin.register(Poll)
+class PollAdmin(admin.ModelAdmin):
+    list_display = ("machine", "outcome", "detail", "milliseconds", "taken_at")
+    list_filter = ("outcome",)
+    list_select_related = ("machine",)
+    raw_id_fields = ("machine", "round")
+    show_full_result_count = False

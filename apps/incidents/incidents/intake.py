@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from incidents.models import Incident, Machine, Sample, Threshold
+from incidents import judging
+from incidents.models import Machine, Sample
 
 CLOCK_SKEW = timedelta(minutes=5)
 
@@ -94,22 +94,6 @@ def store(new: NewSample) -> tuple[Sample, bool]:
 
 def judge(sample: Sample) -> None:
     """Open or close the incident of this machine and metric; ignore a sample that is older than the latest one."""
-    # The row lock makes the samples of a machine wait for each other.
-    machine = Machine.objects.select_for_update(no_key=True).get(pk=sample.machine_id)
-    if Sample.objects.filter(machine=machine, metric=sample.metric, taken_at__gt=sample.taken_at).exists():
-        return
-    thresholds = Threshold.objects.filter(Q(machine=machine) | Q(machine=None), metric=sample.metric)
-    threshold = thresholds.order_by(F("machine").asc(nulls_last=True)).first()
-    if threshold and sample.value > threshold.limit:
-        Incident.objects.get_or_create(
-            machine=machine,
-            kind=sample.metric,
-            closed_at=None,
-            defaults={
-                "severity": threshold.severity,
-                "opened_at": sample.taken_at,
-                "summary": f"{sample.metric} is {sample.value:g}, over {threshold.limit:g}",
-            },
-        )
-    elif threshold:
-        Incident.objects.filter(machine=machine, kind=sample.metric, closed_at=None).update(closed_at=sample.taken_at)
+    machine = judging.locked([sample.machine_id])[sample.machine_id]
+    if not Sample.objects.filter(machine=machine, metric=sample.metric, taken_at__gt=sample.taken_at).exists():
+        judging.judge_sample(machine, sample.metric, sample.taken_at)

@@ -14,12 +14,27 @@
     DB_NAME, DB_USER             required
     DB_PASSWORD or DB_PASSFILE   one is required; DB_PASSFILE is a libpq password file (mode 0600)
     DB_SSLROOTCERT               the CA certificate of the servers; turns on sslmode=verify-full
+    DATABASE_ENGINE              postgresql (default), mysql (also MariaDB; DB_HOSTS is then one host), or sqlite
+    LOGIN_REQUIRED               1: the pages need a log-in; default 0
+    LOGIN_HOURS, LOGIN_IDLE_MINUTES  how long a log-in is valid, and how long without a request; default 12, 60
+    POLL_INTERVAL                seconds between two rounds; default 900
+    POLL_TIMEOUT                 seconds that a machine has for its whole answer; default 10
+    POLL_CONCURRENCY             requests at a time in one process; default 250
+    POLL_MAX_BODY                bytes of an answer; default 65536
+    POLL_ALLOW, POLL_DENY        networks that may be polled although they are not public, or never; default none
+    LIMIT_CPU, LIMIT_MEMORY, LIMIT_DISK   per cent; default 85, 90, 95. The admin overrides them
+    LIMIT_CPU_MINUTES and so on  how long every sample must be above the limit; default 0, 30, 120
+    LIMIT_SILENT_MINUTES, LIMIT_UNUSABLE_MINUTES  how long a machine may give no answer, or a useless one; default 0
+    RETENTION_DAYS               how long `manage.py prune` keeps samples and polls; default 30
+    CELERY_BROKER_URL            where beat and the workers find each other; only they need it
 
 In development (DJANGO_DEBUG=1) and under `manage.py test`, the required variables have safe defaults, and without
 DB_HOSTS the database is SQLite.
 """
 
+import ipaddress
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +56,54 @@ def required(name: str, in_development: str = "") -> str:
 
 def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def at_least(lowest: float, name: str, default: float) -> float:
+    value = os.environ.get(name, "").strip()
+    try:
+        number = float(value) if value else default
+    except ValueError:
+        number = float("nan")
+    if not lowest <= number < 10**9:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a number from {lowest:g}")
+    return number
+
+
+def switch(name: str) -> bool:
+    value = os.environ.get(name, "").strip()
+    if value not in ("", "0", "1"):
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be 0 or 1")
+    return value == "1"
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    try:
+        return [ipaddress.ip_network(word) for word in words(os.environ.get(name, ""))]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}; it must be networks such as 192.0.2.0/24") from None
+
+
+def mysql() -> dict[str, Any]:
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    hosts = words(required("DB_HOSTS"))
+    if len(hosts) != 1:
+        raise ImproperlyConfigured("DB_HOSTS must be one host with DATABASE_ENGINE=mysql")
+    options: dict[str, Any] = {"charset": "utf8mb4", "connect_timeout": 2, "isolation_level": "read committed"}
+    if authority := os.environ.get("DB_SSLROOTCERT"):
+        options["ssl"] = {"ca": authority}
+    return {
+        "ENGINE": "django.db.backends.mysql",
+        "NAME": required("DB_NAME"),
+        "USER": required("DB_USER"),
+        "PASSWORD": required("DB_PASSWORD"),
+        "HOST": hosts[0],
+        "PORT": os.environ.get("DB_PORT") or "3306",
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options,
+    }
 
 
 def postgresql() -> dict[str, Any]:
@@ -87,10 +150,24 @@ API_TOKEN_PREVIOUS = words(os.environ.get("API_TOKEN_PREVIOUS", ""))
 RELEASE = required("RELEASE", "development")
 STATIC_ROOT = required("STATIC_ROOT") or None
 
-if DEVELOPMENT and not os.environ.get("DB_HOSTS"):
-    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
-else:
-    DATABASES = {"default": postgresql()}
+LOGIN_REQUIRED = switch("LOGIN_REQUIRED")
+LOGIN_SECONDS = at_least(0, "LOGIN_HOURS", 12) * 3600
+LOGIN_IDLE_SECONDS = at_least(1, "LOGIN_IDLE_MINUTES", 60) * 60
+POLL_INTERVAL = at_least(1, "POLL_INTERVAL", 900)
+POLL_TIMEOUT = at_least(0.1, "POLL_TIMEOUT", 10)
+POLL_CONCURRENCY = int(at_least(1, "POLL_CONCURRENCY", 250))
+POLL_MAX_BODY = int(at_least(1, "POLL_MAX_BODY", 65536))
+POLL_ALLOW, POLL_DENY = networks("POLL_ALLOW"), networks("POLL_DENY")
+LIMITS = {name: at_least(0, name, 0) for name in os.environ if re.fullmatch("LIMIT_[A-Z_]+", name) and os.environ[name]}
+RETENTION_DAYS = at_least(1, "RETENTION_DAYS", 30)
+
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3", "OPTIONS": {"timeout": 20}}
+ENGINE = os.environ.get("DATABASE_ENGINE") or (
+    "sqlite" if DEVELOPMENT and not os.environ.get("DB_HOSTS") else "postgresql"
+)
+if ENGINE not in ("sqlite", "postgresql", "mysql"):
+    raise ImproperlyConfigured(f"DATABASE_ENGINE is {ENGINE!r}; it must be postgresql, mysql or sqlite")
+DATABASES = {"default": SQLITE if ENGINE == "sqlite" else mysql() if ENGINE == "mysql" else postgresql()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
