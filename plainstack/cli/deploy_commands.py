@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from plainstack.inventory.stack import Stack
 
 
-def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = False, verbose: bool = False) -> None:
+def plan(
+    inventory: str,
+    role: str,
+    host: str,
+    *,
+    json: bool,
+    again: bool = False,
+    no_build: bool = False,
+    verbose: bool = False,
+) -> None:
     """Run `inv plan`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
@@ -34,6 +43,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
         from plainstack.engine.role import assigned
         from plainstack.engine.transition import notes
         from plainstack.inventory import load as inventories
+        from plainstack.services.holds import unpinned
         from plainstack.services.wheels import unfetched
 
         registry = roles_of(stack)
@@ -42,6 +52,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
         _build(console, stack, roles, hosts, left_out=no_build)
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:
+            observer.change = unpinned if again else None
             view = observer.observe(console.progress())
             pending = view.pending
             refused = [

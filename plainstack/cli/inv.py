@@ -20,7 +20,7 @@ from plainstack.cli import (
 )
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
-from plainstack.cli.options import BUILD, JSON, NOTIFY, OUTAGE, SELECT
+from plainstack.cli.options import AGAIN, BUILD, JSON, NOTIFY, OUTAGE, SELECT
 from plainstack.cli.streams import guard
 
 relax()
@@ -28,13 +28,14 @@ guard()
 name_word(program, "tunnel", "to")
 
 
-@task(help={**SELECT, **JSON, **BUILD, "verbose": "list every file that a release leaves out"})
+@task(help={**SELECT, **JSON, **BUILD, **AGAIN, "verbose": "list every file that a release leaves out"})
 def plan(
     _c: Context,
     inventory: str = "hosts.yaml",
     role: str = "",
     host: str = "",
     json: bool = False,
+    again: bool = False,
     no_build: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -46,7 +47,7 @@ def plan(
     """
     from plainstack.cli import deploy_commands
 
-    deploy_commands.plan(inventory, role, host, json=json, no_build=no_build, verbose=verbose)
+    deploy_commands.plan(inventory, role, host, json=json, again=again, no_build=no_build, verbose=verbose)
 
 
 @task(
@@ -56,7 +57,7 @@ def plan(
         **BUILD,
         "new-secrets": "replace secrets on hosts that were deployed with another secret store or a newer version of it",
         **NOTIFY,
-        "again": "deploy the sources of the services even if their content was rolled back; see inv rollback",
+        **AGAIN,
         **OUTAGE,
     }
 )

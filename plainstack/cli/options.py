@@ -10,4 +10,5 @@ SELECT = {
 NOTIFY = {"no-notify": "send no notification; see the key notify of the inventory"}
 JSON = {"json": "print one JSON document on stdout instead of text"}
 OUTAGE = {"accept-outage": "change a host even if no other host of its service is in use and requests fail"}
+AGAIN = {"again": "use the sources of the services even if their content was rolled back; see inv rollback"}
 BUILD = {"no-build": "use the sources of services as they are: do not run their `build.local`"}

@@ -124,6 +124,7 @@ def test_a_rollback_lasts_until_the_operator_ends_it(shop: Shop) -> None:
     deployed.on("app2", f"mv /root/complete /srv/web/venvs/{venv}/")
     assert shop.release() == first
 
+    assert f"make release {second} of web the current one" in deployed.inv("plan", "--again", code=2).out
     deployed.inv("deploy", "--again")
     assert shop.release() == second
     assert deployed.json("plan")["changes"] == {}
