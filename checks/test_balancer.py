@@ -36,7 +36,7 @@ _METRICS = "/var/lib/prometheus/node-exporter/plainstack_vip.prom"
 def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
-    """Use the virtual addresses if there are any. Every balancer sends the requests, not only one that holds one."""
+    """Use the virtual addresses if there are any. Every balancer sends the requests, whether it holds one or not."""
     if not _in_use(stack):
         pytest.skip("every service is stopped")
     entrances = [*map(str, virtual.addresses(stack))] or [_address(_neighbour(stack, here))]

@@ -40,17 +40,17 @@ def test_no_secret_of_the_cache_is_readable_by_others(facts: Mapping[str, str]) 
     assert all(mode.endswith("0") for mode in modes.values()), modes
 
 
-def test_it_answers_only_with_encryption_and_a_password(facts: Mapping[str, str]) -> None:
+def test_the_cache_answers_only_with_encryption_and_a_password(facts: Mapping[str, str]) -> None:
     assert "NOAUTH" in facts["anybody"]
     assert "PONG" not in facts["unencrypted"]
 
 
-def test_its_memory_is_limited(facts: Mapping[str, str]) -> None:
+def test_the_memory_of_the_cache_is_limited(facts: Mapping[str, str]) -> None:
     assert int(facts["policy"].split()[-1]) > 0
 
 
 @pytest.mark.once
-def test_exactly_one_host_is_the_primary_and_every_other_one_follows_it(
+def test_exactly_one_host_is_the_primary_of_the_cache_and_the_others_are_its_replicas(
     stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     hosts = [host.name for host in stack.with_role("cache")]
@@ -63,7 +63,7 @@ def test_exactly_one_host_is_the_primary_and_every_other_one_follows_it(
 
 
 @pytest.mark.once
-def test_what_is_written_on_the_primary_is_on_every_host(stack: Stack, peer: Callable[[str], Any]) -> None:
+def test_what_is_written_to_the_primary_of_the_cache_is_on_every_host(stack: Stack, peer: Callable[[str], Any]) -> None:
     hosts = [host.name for host in stack.with_role("cache")]
     seen = {name: peer(name).check_output(f"{_CLI} info replication") for name in hosts}
     (primary,) = [name for name, text in seen.items() if "role:master" in text]
@@ -73,7 +73,9 @@ def test_what_is_written_on_the_primary_is_on_every_host(stack: Stack, peer: Cal
         assert peer(name).run(written).succeeded, f"not on {name} after 10 s"
 
 
-def test_the_exporter_reports_that_its_server_is_up(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
+    here: Host, stack: Stack, peer: Callable[[str], Any]
+) -> None:
     """Ask from a monitoring host, with the client certificate that Prometheus uses."""
     scraper = next((other.name for other in stack.with_role("monitoring")), here.name)
     tls = "/etc/plainstack/tls"

@@ -13,7 +13,7 @@ ROLE = "cache_client"
 
 
 def test_programs_reach_the_primary_of_the_cache(host: Any, stack: Stack) -> None:
-    """Without a password, Valkey's own answer through the proxy is an error of Valkey."""
+    """Send a command without a password: the error NOAUTH shows that Valkey itself answers through the proxy."""
     if not stack.with_role("cache"):
         pytest.skip("the stack has no cache")
     ask = rf"exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf \"PING\r\n\" >&3; head -n 1 <&3"

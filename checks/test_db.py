@@ -108,7 +108,9 @@ def test_a_peer_can_connect_only_with_encryption_and_the_right_password(
     assert "password authentication failed" in wrong
 
 
-def test_the_exporter_reports_that_its_server_is_up(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
+    here: Host, stack: Stack, peer: Callable[[str], Any]
+) -> None:
     """Ask from a monitoring host, with the client certificate that Prometheus uses."""
     scraper = next((other.name for other in stack.with_role("monitoring")), here.name)
     tls = "/etc/plainstack/tls"

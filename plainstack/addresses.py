@@ -1,4 +1,4 @@
-"""How programs expect an address of either IP version next to a port, and as a network of one machine."""
+"""How addresses of both IP versions are written: in URLs, with a port, and as the network of a single address."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def endpoint(address: object, port: int | str) -> str:
 
 
 def only(address: object) -> str:
-    """Return the network that contains one address only, such as `192.0.2.1/32`."""
+    """Return the network that contains only this address, such as `192.0.2.1/32`."""
     return f"{address}/{ip_address(str(address)).max_prefixlen}"

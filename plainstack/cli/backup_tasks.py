@@ -84,7 +84,7 @@ def restore_test(
     The restored cluster is cut off from the network. Its files, pages, tables and indexes are checked, and its tables
     compared with what was recorded when the backup was taken. The test continues if the connection breaks.
 
-    Exit code: 0, or 1 if the test failed or could not be made.
+    Exit code: 0, or 1 if the test failed or could not run.
     """
     from plainstack.cli import restore_test_command
 

@@ -29,7 +29,7 @@ class Fetching:
     def of(
         self, payload: Payload, to: Callable[[str], Session], report: Callable[[str], None]
     ) -> list[tuple[str, bytes]]:
-        """Return the fetched file of a payload, if it has one, as its name and content.
+        """Return the fetched file of a payload, if it has one, as a list of one (name, content) pair.
 
         `to` opens the connection to a host. Raises PlainstackError, with what each host answered, if none has the file.
         """
@@ -55,4 +55,4 @@ def _from_any(wanted: Fetched, to: Callable[[str], Session], report: Callable[[s
             reasons.append(f"{host}: {error.reason}")
         except binascii.Error:
             reasons.append(f"{host}: the answer is incomplete")
-    raise PlainstackError("\n".join([f"no host could be asked for {wanted.what}", *reasons]))
+    raise PlainstackError("\n".join([f"no host could provide {wanted.what}", *reasons]))

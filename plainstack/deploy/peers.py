@@ -106,7 +106,7 @@ def _without(
 ) -> list[str]:
     """Return the lines of the peers that use no other host; peers that do not answer are left out.
 
-    `slow` is called with the peers that have not answered soon.
+    `slow` is called with the peers that have not answered within a moment.
     """
 
     def ask(peer: str) -> list[str] | None:

@@ -12,8 +12,8 @@ def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iter
     """Yield a sentence for each port that a unit of this host binds and another process holds.
 
     Ports held by units in the host's manifest are no conflict, even if their settings have changed since. These units
-    include those of an interrupted run, because the manifest names a unit before apt installs it. A socket whose
-    process was not seen is no conflict if the unit runs: it is most likely the unit's own.
+    include those of an interrupted run, because the manifest names a unit before apt installs it. If the probe did not
+    see which process holds a port and the unit runs, the port is most likely the unit's own and no conflict.
     """
     units = [item for wanted in desired.values() for item in wanted if isinstance(item, Unit)]
     ours = {entry.name for entries in observed.manifest.values() for entry in entries if entry.kind == "unit"}

@@ -93,8 +93,8 @@ class Role:
     Identity:
         `name`; `about`, a sentence about the role, and `origin`, where it is defined, both filled in by the registry;
         `settings`, the model of its key in the inventory, and `key`, that key if it is not the name;
-        `everywhere`: every host has the role, and the inventory does not list it; `on`: so has every host with one of
-        these roles;
+        `everywhere`: every host has the role, and the inventory does not list it; `on`: likewise for every host with
+        one of these roles;
         `needs`: roles that some host must have if a host has this one; `single`: only one host can have the role.
 
     Desired state:
@@ -113,8 +113,8 @@ class Role:
     Order of deployment:
         `after`, roles that are deployed before this one and that --role includes; `follows`, roles that are deployed
         before this one and that --role leaves out;
-        `amid`, roles whose hosts do what goes ahead before this role is deployed, and everything else after it; those
-        roles name this one in their `after`;
+        `amid`, roles of which the `ahead` commands run before this role is deployed, and everything else after it;
+        these roles name this one in their `after`;
         `turns`, the hosts with work that are deployed one after another, as groups in order; a group waits for the one
         before it, and if a host fails, the groups after it are skipped;
         `settle`, the longest time that peers get after each host, and how to ask them whether they need less;

@@ -1,4 +1,4 @@
-"""The types of addresses in an inventory: of machines, of one IP version or either, and one or several."""
+"""The types of addresses and networks in an inventory: of one IP version or of either, one value or a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the patterns of values mean, in the words of messages."""
+"""Descriptions of the patterns of values, for messages."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class CacheDisk(Model):
     folder: Folder | None = Field(
         None,
         description=(
-            "An existing folder, in which the folder `plainstack-cache` is made; by default the web server's own"
-            " folder below /var. Another folder restarts the web server once."
+            "An existing folder, in which the folder `plainstack-cache` is created; by default the web server's own"
+            " folder below /var. A change restarts the web server once."
         ),
     )

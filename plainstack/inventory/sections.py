@@ -74,11 +74,15 @@ class Host(Model):
 
     name: str = ""
     address: Address = Field(
-        description="The address, IPv4 or IPv6, at which peers and the operator reach the host; all hosts' are alike."
+        description=(
+            "The IPv4 or IPv6 address at which peers and the operator reach the host; all hosts use the same IP"
+            " version."
+        )
     )
     public: Address4 | None = Field(None, description="The IPv4 address at which users reach the host, if it has one.")
     public6: Address6 | None = Field(
-        None, description="The IPv6 address at which users reach the host, if it has one; on the same interface."
+        None,
+        description="The IPv6 address at which users reach the host, if it has one; on the same interface as `public`.",
     )
     interface: Interface | None = Field(
         None, description="The network interface of the public address, where it is not `balancer.interface`."

@@ -67,8 +67,8 @@ class Process(Model):
     restart: Literal["always", "on-failure", "no"] = Field(
         "always",
         description=(
-            "When systemd restarts the process after it has ended. With `on-failure` and `no`, one that ends with"
-            " success has done its work until the next release or boot; one that has failed is reported."
+            "When systemd restarts the process after it has ended. With `on-failure` and `no`, a process that ends"
+            " successfully is done until the next release or boot; one that has failed is reported."
         ),
     )
     watchdog: Watchdog | None = Field(

@@ -30,19 +30,19 @@ def gateways(addresses: Iterable[str | None]) -> tuple[Gateway, ...]:
 
 
 def hardware(address: str) -> str:
-    """Return a hardware address: it stays when a host is created again, because the host's neighbors cache it."""
+    """Return a host's hardware address; a host that is created again gets the same one, because neighbors cache it."""
     packed = ip_address(address).packed
     octets = [0, *packed] if len(packed) == 4 else [6, packed[6], packed[7], packed[14], packed[15]]
     return ":".join(f"{octet:02x}" for octet in (2, *octets))
 
 
 def suffix(address: str) -> str:
-    """Return what distinguishes a host from others of its network, for the names of its cables."""
+    """Return the part of an address that distinguishes it from others of its network, for the names of cables."""
     return address.rpartition(".")[2] if "." in address else f"{int(ip_address(address)) & 0xFFFF:x}"
 
 
 def problems(kind: str, addresses: Sequence[tuple[str, str]]) -> list[str]:
-    """Return what is wrong with the addresses of one network and one IP version, as (host, address) pairs."""
+    """Return what is wrong with these (host, address) pairs of one network and one IP version."""
     if not addresses:
         return []
     own = gateway(addresses[0][1])

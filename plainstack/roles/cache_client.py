@@ -1,4 +1,4 @@
-"""Clients of the cache: a proxy on their hosts finds the primary, so that every program needs only one URL."""
+"""A proxy on every host with clients of the cache: it finds the primary, so that programs need only one URL."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     yield Directory(path=_FOLDER)
     yield template("cache_client", _CONFIGURATION, mode=0o640, group=_USER, **known)
     yield Validation(name="cache_client", run=f"haproxy -c -q -f {_CONFIGURATION}", reads=(_CONFIGURATION,))
-    # The package's own instance serves nothing.
+    # The package's own instance is not used.
     yield Unit(name="haproxy.service", enabled=False, running=False)
     yield verbatim("cache_client", f"/etc/systemd/system/{_UNIT}")
     yield Unit(name=_UNIT, reload_on=(_CONFIGURATION, f"{TLS}/ca.crt"), listens=(Listen(PORT, address="127.0.0.1"),))

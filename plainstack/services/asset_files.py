@@ -15,7 +15,7 @@ ROLE = "assets"
 """The role that brings the files to the balancers."""
 
 ON = "balancer"
-"""The role whose hosts have it."""
+"""The role whose hosts have this role too."""
 
 FOLDER = "/var/lib/plainstack-static"
 
@@ -27,7 +27,7 @@ def names(stack: Stack) -> list[str]:
 
 
 def hosts(stack: Stack, service: str = "") -> list[Host]:
-    """Return the hosts that have the static files of a service, or of any."""
+    """Return the hosts that serve the static files of a service; without a name, those of any service."""
     return stack.with_role(ON) if (service in names(stack) if service else names(stack)) else []
 
 
@@ -37,7 +37,7 @@ def folder(service: str) -> str:
 
 
 def resources(stack: Stack, network: Network) -> Iterator[Resource]:
-    """Yield the resources of a balancer: for each service a folder, the files of its release, and their use."""
+    """Yield the resources of a balancer: a folder for each service, and the steps that fill it and put it in use."""
     found = names(stack)
     if found:
         yield Directory(path=FOLDER)

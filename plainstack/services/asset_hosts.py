@@ -1,4 +1,4 @@
-"""When a deploy that leaves out hosts is refused because of static files: pages and their files must match."""
+"""Which deploys that leave out hosts are refused because of static files: pages and their files must match."""
 
 from __future__ import annotations
 

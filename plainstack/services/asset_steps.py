@@ -17,8 +17,8 @@ from plainstack.services.release_steps import KEPT
 LAYOUT = ("releases", "served", "staging", "current", "current.new", "previous")
 _ARCHIVE = "files.tar.gz"
 
-# Prints the files of a release. Links, which could point anywhere on a balancer, and hidden files are left out. The
-# status of a pipe is that of its last program, so tar is the last.
+# Prints an archive of a release's files. Links, which could point anywhere on a balancer, and hidden files are left
+# out. The status of a pipe is that of its last program, so tar is the last.
 _PACK = """\
 set -eu
 cd "$release/$inside"

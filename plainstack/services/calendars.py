@@ -15,7 +15,7 @@ from plainstack.services.processes import timer_hosts
 def facts(stack: Stack, host: Host) -> Iterator[str]:
     """Yield shell lines that print a fact for each calendar that the host's systemd does not understand."""
     for name, calendar in sorted(_calendars(stack, host).items()):
-        # Exit code 1 says that it is invalid; any other failure says nothing about it.
+        # Exit code 1 means that the calendar is invalid; any other failure says nothing about it.
         ask = f"systemd-analyze calendar -- {shlex.quote(calendar)} >/dev/null 2>&1"
         yield f"{ask} || [ $? != 1 ] || echo {name}=invalid"
 

@@ -32,7 +32,7 @@ def problems(settings: Settings, service: DjangoService) -> Iterator[str]:
         )
     else:
         yield (
-            f"{where} is {found}, which cannot be the path of the static files. Write a path of its own, such as"
+            f"{where} is {found}, at which the balancers cannot serve static files. Use a path of their own, such as"
             f' STATIC_URL = "{served}"'
         )
 

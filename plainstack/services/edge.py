@@ -110,13 +110,13 @@ class Pages(Model):
     """HTML files that visitors get instead of Plainstack's own pages."""
 
     unavailable: FilePath | None = Field(
-        None, description="The page with status 502, 503 or 504, if no host of a service answers."
+        None, description="The page that visitors get with status 502, 503 or 504 if no host of a service answers."
     )
     maintenance: FilePath | None = Field(
         None,
         description=(
-            "The page with status 503 while a service is in maintenance; `@MESSAGE@` is replaced by the message of `inv"
-            " maintenance on`."
+            "The page that visitors get with status 503 while a service is in maintenance; `@MESSAGE@` in it is"
+            " replaced by the message of `inv maintenance on`."
         ),
     )
 
@@ -141,15 +141,16 @@ class Balancer(Model):
     virtual_address: Addresses | None = Field(
         None,
         description=(
-            "The address of the site, which moves to a balancer that works, or a list: an IPv4 and an IPv6 address move"
-            " together, and two of a kind are on two balancers; without it, the balancers' own addresses are used."
+            "The address of the site, which moves to a balancer that works, or a list of such addresses. Without it,"
+            " the balancers' own addresses are used. In a list, an IPv4 and an IPv6 address move together, and each"
+            " balancer holds one of several addresses of the same version."
         ),
     )
     network: Networks | None = Field(
         None,
         description=(
-            "The network that holds the virtual address, if not the /24 or the IPv6 /64 of the balancers' public"
-            " addresses; or a list."
+            "The network of the virtual address, or a list of networks; by default, the /24 of the balancers' public"
+            " addresses, or the /64 for IPv6."
         ),
     )
     interface: Interface = Field("eth0", description="The network interface of the public addresses.")
@@ -179,7 +180,8 @@ class Balancer(Model):
     )
     acme: Acme | None = Field(None, description="The authority and the account of `tls: acme`.")
     brotli: Bool = Field(
-        False, description="Whether texts are compressed by Brotli for browsers that know it, instead of by gzip."
+        False,
+        description="Whether text is compressed with Brotli instead of gzip for browsers that support it.",
     )
     http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 in addition to HTTP/2.")
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
@@ -196,8 +198,8 @@ class Balancer(Model):
     files: dict[FileUrl, FilePath] = Field(
         {},
         description=(
-            "Files that are served at a path under every name of the site, such as `/robots.txt:"
-            " pages/robots.txt`, also during maintenance."
+            "Files that are served under every name of the site, also during maintenance, by their paths in the URL,"
+            " such as `/robots.txt: pages/robots.txt`."
         ),
     )
     maintenance: Maintenance = Field(

@@ -71,7 +71,7 @@ sync -f "$venv"
 
 
 def environment(name: str, here: Release, service: Service, lacks: str) -> Iterator[Command]:
-    """Yield the steps that install the Python of a release, if it is not the host's own, and what the lock pins.
+    """Yield the steps that install the release's Python, if it is a downloaded one, and what the lock pins.
 
     `lacks` is the script that reports that a pinned release has lost its environment.
     """

@@ -38,7 +38,7 @@ def folder(name: str, choice: str) -> str:
 
 
 def interpreter(name: str, service: Service) -> str:
-    """Return the program that makes the service's virtual environment on a host."""
+    """Return the Python that creates the service's virtual environment on a host."""
     if given(service).startswith("/"):
         return given(service)
     choice = downloaded(service)

@@ -81,7 +81,7 @@ def twice(units: Iterable[str]) -> str:
 
 
 def working(states: str) -> int:
-    """Return how many of the units in such a state run, or have done their work."""
+    """Return how many of these units run, or have ended successfully; `states` is what one look of `twice` prints."""
     return states.count("SubState=running") + states.count("SubState=exited")
 
 

@@ -24,7 +24,7 @@ def program(stack: Stack, host: Host) -> Iterator[Resource]:
         # Otherwise the package's own unit would serve this site.
         yield Absent(path="/etc/nginx/sites-enabled/default")
         if not own:
-            # The package enables it, and it would start with the host, idle, also when no service needs it any more.
+            # The package enables it, so it would start at every boot without use, even after the service is removed.
             yield Unit(name="nginx.service", enabled=False, running=False)
 
 

@@ -56,6 +56,6 @@ def contradictions(name: str, service: Service, *, served: bool) -> Iterator[tup
             place = (*loc, "folder")
             yield (
                 place,
-                f"{dotted(place)}: {folder} is one of services.{name}.writable, which every host fills by itself, and"
-                " not a part of a release. Name another folder",
+                f"{dotted(place)}: {folder} is in services.{name}.writable, so its files differ between hosts and are"
+                " not part of a release. Name another folder",
             )

@@ -1,4 +1,4 @@
-"""The virtual addresses of a site: which of them move together, which balancer should hold each, and which one does."""
+"""The virtual addresses of a site: which of them move together, and which balancer should hold each and does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Group:
 
     @property
     def version(self) -> int:
-        """The IP version over which the balancers agree who holds the addresses."""
+        """The IP version over which the balancers agree which of them holds the addresses."""
         return self.addresses[0].version
 
     def order(self, balancers: list[Host]) -> list[Host]:

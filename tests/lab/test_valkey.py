@@ -64,7 +64,9 @@ def test_a_cache_is_deployed_beside_other_roles_and_verified(stack: Operator) ->
     # Checks of the roles that it needs ask hosts that this lab does not have.
     checks = stack.json("verify", "--role=cache", code=None)["checks"]
     passed = {(check["host"], check["name"]) for check in checks if check["passed"]}
-    assert {host for host, name in passed if name == "test_it_answers_only_with_encryption_and_a_password"} == {*CACHE}
+    assert {host for host, name in passed if name == "test_the_cache_answers_only_with_encryption_and_a_password"} == {
+        *CACHE
+    }
     found = sorted(part.replace(",", " ").split()[0] for part in parts(stack).values())
     assert found == ["primary", "replica", "replica"]
 

@@ -13,10 +13,10 @@ from plainstack.engine.transaction.bundle import Bundle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A file that another host of the stack makes just before a command runs, for example from a release built there.
+    """A file that another host of the stack creates just before a command runs, for example from a release built there.
 
-    `script` prints it in base64. `hosts` are asked in order until the script exits 0 on one of them. `what` is what
-    they must have, for messages.
+    `script` prints it in base64; it runs on one of `hosts` after another until it exits 0. `what` describes the file in
+    messages.
     """
 
     name: str

@@ -25,9 +25,10 @@ def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
 
 
 def amid(plan: HostPlan, between: Mapping[str, Sequence[str]]) -> HostPlan:
-    """Return a plan in which what some roles run ahead comes before other roles; `between` names the former for each.
+    """Return a plan in the order that the roles' `amid` require; `between` is the `amid` of each role that has one.
 
-    Without this, all of a role's transactions would come after those of the roles in its `after`.
+    The `ahead` transactions of these other roles move in front of the role. The planner puts all transactions of a role
+    after those of the roles in its `after`, so they would come after it.
     """
     order = list(plan.transactions)
     for role, others in between.items():

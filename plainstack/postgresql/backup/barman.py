@@ -45,7 +45,7 @@ def copy_file(stack: Stack) -> str:
 def conninfo(stack: Stack) -> str:
     """Return a libpq connection string, without a user, that connects to whichever db host is the primary.
 
-    If the primary vanishes without a word, the connection fails after some seconds; by default it would take two hours.
+    If the primary becomes unreachable, the connection fails after some seconds; by default it would take two hours.
     """
     hosts = ",".join(host.name for host in stack.with_role("db"))
     return (

@@ -122,7 +122,7 @@ class Catalogue:
 
     `history` is where the ancestors of the newest timeline end, as pairs of a timeline and an LSN, the oldest first.
     `clock_skew` is by how many seconds the host's clock was last found ahead of the primary's. `test_refused` is why
-    the last restore test could not be made, as a sentence; empty if it could.
+    the last restore test could not run, as a sentence; empty if it could.
     """
 
     server: str

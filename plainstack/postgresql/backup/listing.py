@@ -72,7 +72,7 @@ def problems(catalogue: Catalogue) -> list[str]:
     return [
         *([clock] if clock else []),
         *(f"{gap_sentence(gap)}. Take a backup: inv backup-now" for gap in open_gaps(catalogue)),
-        *([f"the last restore test could not be made: {catalogue.test_refused}"] if catalogue.test_refused else []),
+        *([f"the last restore test could not run: {catalogue.test_refused}"] if catalogue.test_refused else []),
         *(f"the restore test of backup {one.backup} failed: {_first(one)}" for one in failed if not one.passed),
     ]
 

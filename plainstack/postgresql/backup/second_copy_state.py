@@ -1,4 +1,4 @@
-"""The second copy in `inv status`, `inv backups` and before a deploy: until when it is complete, and what is wrong."""
+"""The second copy in `inv status`, `inv backups` and before a deploy: how recent it is, and what is wrong."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
     if seen.unknown_files:
         yield (
             f"the second copy has {len(seen.unknown_files)} snapshots of services' files that this host does not know;"
-            " if it was rebuilt, bring them back: inv backups --fetch-copy"
+            " if this host was rebuilt, bring them back: inv backups --fetch-copy"
         )
 
 
@@ -180,7 +180,7 @@ def cell(seen: Copied | None, now: datetime) -> str:
 
 
 def sentence(stack: Stack, seen: Copied | None, now: datetime) -> str:
-    """Return until when the backups are copied, as `inv backups` shows it; empty without a second copy."""
+    """Return up to which time the backups are copied, as `inv backups` shows it; empty without a second copy."""
     wanted = stack.settings(Backup).second_copy
     if wanted is None:
         return ""

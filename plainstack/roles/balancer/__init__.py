@@ -129,7 +129,7 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report that browsers warn about the site, or soon will, and that the host cannot have a virtual address."""
+    """Report that browsers warn about the site, or soon will, or that the host cannot hold a virtual address."""
     if "balancer" not in host.roles:
         return
     yield from vrrp.findings(stack, host, observed.facts)

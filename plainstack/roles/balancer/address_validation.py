@@ -74,7 +74,7 @@ def _public_addresses(stack: Stack) -> Iterator[Problem]:
 
 
 def _too_many(stack: Stack) -> Iterator[Problem]:
-    """Each group should be on a balancer of its own."""
+    """Yield the first address for which no balancer is left: each group should be on a balancer of its own."""
     balancers, groups = stack.with_role("balancer"), virtual.groups(stack)
     if balancers and len(groups) > len(balancers):
         extra = groups[len(balancers)].addresses[0]
@@ -82,8 +82,8 @@ def _too_many(stack: Stack) -> Iterator[Problem]:
         names = ", ".join(host.name for host in balancers)
         yield (
             loc,
-            f"{dotted(loc)}: {extra} is one too many: each balancer ({names}) should hold one IPv{extra.version}"
-            " address",
+            f"{dotted(loc)}: {extra} is one too many: there can be one IPv{extra.version} address for each balancer"
+            f" ({names}). Remove it",
         )
 
 

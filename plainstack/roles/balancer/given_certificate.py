@@ -65,7 +65,7 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
         owner = next((number for number, one in enumerate(chain, 1) if one.public_key() == key.public_key()), 0)
         if owner > 1:
             yield "certificate", f"{given.certificate}: {_numbered(chain, owner)} belongs to the key. Put it first"
-            # What follows from the wrong order would only distract.
+            # Further errors would only follow from the wrong order.
             return
         elif not owner:
             yield "key", f"{given.key} does not belong to the first certificate in {given.certificate}"

@@ -1,4 +1,4 @@
-"""Files that balancers answer with: the pages for maintenance and failures, and files such as robots.txt."""
+"""Files that balancers serve themselves: the pages for maintenance and failures, and files such as robots.txt."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
             continue
         problem = problem_of_path(stack, path)
         if not problem and stack.file(path).stat().st_size > _LARGEST:
-            problem = f"{path} has more than {_LARGEST >> 10} KiB, the limit"
+            problem = f"{path} is larger than {_LARGEST >> 10} KiB, the limit"
         if problem:
             yield loc, f"{dotted(loc)}: {problem}"
     for url in balancer.files:
         loc = ("balancer", "files", url)
         if url.startswith("/plainstack-"):
-            yield loc, f"{dotted(loc)}: names that begin with plainstack- are reserved"
+            yield loc, f"{dotted(loc)}: paths that begin with /plainstack- are reserved; choose another path"
         for number, redirect in enumerate(balancer.redirects):
             if redirect.path == url and redirect.host is None:
-                yield loc, f"{dotted(loc)}: is redirected by {dotted(('balancer', 'redirects', number))}"
+                other = dotted(("balancer", "redirects", number))
+                yield loc, f"{dotted(loc)}: {other} redirects this path; remove one of the two"
 
 
 def _place(url: str) -> str:

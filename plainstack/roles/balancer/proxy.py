@@ -34,7 +34,7 @@ from plainstack.services.processes import served
 SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"
-# Fonts and scripts may be used by pages under other names, as with whitenoise.
+# Pages under other names may use the fonts and scripts; whitenoise sends the same header.
 _STATIC_HEADERS = {"Cache-Control": "$static_cache", "Access-Control-Allow-Origin": "*"}
 
 

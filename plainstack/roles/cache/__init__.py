@@ -1,4 +1,4 @@
-"""Valkey, for caches, queues and sessions: on one host, or on three, of which Sentinels keep one the primary."""
+"""Valkey, for caches, queues and sessions: on one host, or on several, of which Sentinels choose the primary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _START, _CLI, _RELOAD = f"{_LIBRARY}/cache-start", f"{_LIBRARY}/cache-cli", f"{_
 _SYSTEM = "/etc/systemd/system"
 _UNIT, _SENTINEL, _EXPORTER = "valkey-server.service", "valkey-sentinel.service", "prometheus-redis-exporter.service"
 _CERTIFICATE = tuple(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))
-# Seconds. A replica is ready only when it has copied the primary's data.
+# Seconds. A replica is healthy only when it has copied the primary's data.
 _PATIENCE = 120
 
 
@@ -100,7 +100,7 @@ def _exporter(known: Mapping[str, Any]) -> Iterator[Resource]:
 
 
 def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
-    """Open Valkey to the hosts that use it, Valkey and Sentinel to the other cache hosts, and the exporter."""
+    """Offer Valkey to clients, Valkey and Sentinel to the other cache hosts, and the exporter to monitoring."""
     yield Opening("server", PORT, "tcp", "cache: {user}")
     yield Opening("peers", PORT, "tcp", "replicas of the cache: {user}")
     yield Opening("peers", SENTINEL_PORT, "tcp", "the cache's Sentinels: {user}")
@@ -108,7 +108,7 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
 
 
 def turns(_stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
-    """Return the hosts with the primary last, one at a time: its replicas have restarted when it does."""
+    """Return the hosts one at a time, the primary last, when its replicas have restarted."""
     return one_by_one(_stack, dict(sorted(work.items(), key=lambda item: item[1].facts.get("cache.role") == "master")))
 
 
@@ -118,12 +118,14 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     if len(hosts) == 2:
         yield (
             ("hosts", hosts[1].name, "roles"),
-            "two hosts with the role cache cannot agree which one is the primary when one is lost: use one, or three",
+            "two hosts with the role cache cannot choose a new primary: neither knows whether the other one is lost or"
+            " only cut off. Use one host, or three",
         )
     if len(hosts) > 1 and not stack.settings(Cache).persistent:
         yield (
             ("cache", "persistent"),
-            "cache.persistent: must be true with several hosts: a primary that restarts empty would empty its replicas",
+            "cache.persistent: must be true with several hosts: replicas copy the primary, so one that restarts without"
+            " data would empty them",
         )
 
 

@@ -10,7 +10,7 @@ _CLI = "/usr/local/lib/plainstack/cache-cli"
 
 
 def facts(_stack: Stack, _host: Host) -> str:
-    """Return shell code that prints a cache host's part in the replication."""
+    """Return shell code that prints whether a cache host is the primary or a replica, and the state of replication."""
     fields = "role|connected_slaves|master_host|master_link_status"
     return (
         f"[ ! -x {_CLI} ] || timeout 5 {_CLI} info replication 2>/dev/null | tr -d '\\r'"
@@ -19,7 +19,7 @@ def facts(_stack: Stack, _host: Host) -> str:
 
 
 def status(stack: Stack, answers: Answers, _now: float) -> Status:
-    """Return each cache host's part, and as problems: a host that is down, none or two primaries, a broken link."""
+    """Return what each cache host is, and problems: hosts that are down or not connected, none or several primaries."""
     cells: dict[str, str] = {}
     problems: list[tuple[str, str]] = []
     primaries: list[str] = []
@@ -35,7 +35,7 @@ def status(stack: Stack, answers: Answers, _now: float) -> Status:
             cells[name] = f"replica of {seen.get('cache.master_host', '?')}"
             if seen.get("cache.master_link_status") != "up":
                 cells[name] += ", not connected"
-                problems.append((name, "the replica of the cache is not connected to its primary"))
+                problems.append((name, "this replica of the cache is not connected to its primary"))
         else:
             cells[name] = "down"
             problems.append((name, "Valkey does not answer"))

@@ -14,7 +14,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.values import Bool
 
 PORT = port_numbers.CACHE
-# The applications' password, and that of the programs that keep the cache running.
+# The password of the applications, and that of replicas, Sentinels, proxies and the exporter.
 PASSWORD, INTERNAL = "cache/password", "cache/internal"
 ACCOUNT = "plainstack"
 SERVER = "cache.server"
@@ -24,24 +24,25 @@ SERVER = "cache.server"
 class Cache(Model):
     """Valkey, which speaks Redis' protocol: a cache, a queue and a message broker for the services."""
 
-    memory: Size = Field("256M", description="How much data it holds, such as 256M or 2G.")
+    memory: Size = Field("256M", description="The most that the data takes in memory, such as `256M` or `2G`.")
     when_full: Literal["volatile-lru", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "noeviction"] = Field(
         "volatile-lru",
         description=(
-            "Which keys make room when `memory` is used up, as Valkey's maxmemory-policy. The default removes only keys"
-            " that expire, so that a cache never displaces the tasks of a queue."
+            "Which keys are removed when `memory` is used up: a value of Valkey's `maxmemory-policy`. The default"
+            " removes only keys with an expiry time, so that a cache never displaces the tasks of a queue."
         ),
     )
     persistent: Bool = Field(
         True,
         description=(
-            "Whether data survives a restart; at most one second of writes is lost. Several hosts always keep it."
+            "Whether data is saved to disk and survives a restart; a crash loses at most the last second of writes."
+            " Must be true with several hosts."
         ),
     )
 
 
 def clients(network: Network) -> list[Host]:
-    """Return the hosts whose programs use the cache."""
+    """Return the hosts on which programs may use the cache."""
     return network.users(SERVER) if network.stack.with_role("cache") else []
 
 

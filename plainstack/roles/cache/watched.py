@@ -14,6 +14,12 @@ from plainstack.roles.shared.alerts import alerts, names
 
 EXPORTER_PORT = port_numbers.CACHE_EXPORTER
 
+_WHEN_FULL = {
+    "volatile": "Keys with an expiry time are removed to make room; once there are none left, writes are refused",
+    "allkeys": "Keys are removed to make room, so fewer requests are answered from the cache",
+    "noeviction": "Writes are refused once it is full",
+}
+
 
 def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
     """Watch the exporter of every cache host."""
@@ -23,5 +29,5 @@ def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
 def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
     """Yield the alerts for hosts that are down, a missing primary or replica, full memory and failed writes to disk."""
     hosts = stack.with_role("cache")
-    settings = stack.settings(Cache)
-    yield alerts("cache", "cache", watcher, hosts=names(hosts), replicas=len(hosts) - 1, settings=settings)
+    when_full = _WHEN_FULL[stack.settings(Cache).when_full.partition("-")[0]]
+    yield alerts("cache", "cache", watcher, hosts=names(hosts), replicas=len(hosts) - 1, when_full=when_full)

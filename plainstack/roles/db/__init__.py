@@ -145,7 +145,7 @@ def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator
         "slots": sql.slots(stack, host.name),
         "synchronous_standby_names": sql.synchronous_names(stack),
         "roles": sql.roles(stack, vault),
-        # What a client says that a fence refuses: no ICMPv6 message has the same meaning as IPv4's.
+        # The error of a client that a fence refuses. ICMPv6 has no message with the meaning of the one used for IPv4.
         "fenced_off": "Permission denied" if host.address.version == 6 else "Protocol not available",
         "passwords": {name: vault.password(sql.password_name(name)) for name in ("replicator", "rewinder")},
     }

@@ -1,4 +1,4 @@
-"""A role amid the work of another: after what that one does ahead, and before everything else that it does."""
+"""A role with `amid`: it comes after what another role runs ahead, and before everything else of that role."""
 
 from __future__ import annotations
 

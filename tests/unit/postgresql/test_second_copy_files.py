@@ -83,7 +83,7 @@ def test_what_a_lost_host_had_comes_back_as_it_was(service: Service) -> None:
     assert service.bring_back() == []
 
 
-def test_an_interrupted_run_lists_no_half_snapshot_and_the_next_one_continues(service: Service) -> None:
+def test_an_interrupted_run_lists_no_incomplete_snapshot_and_the_next_one_continues(service: Service) -> None:
     service.snapshot(1e9)
     outcome = Outcome(service.place)
     assert not PushFiles(service.place, outcome, service.root, service.stage).run(time.monotonic() - 1)
@@ -189,7 +189,7 @@ def test_only_snapshots_older_than_all_of_their_folder_here_are_removable() -> N
     assert removable([a, b, other], [b], [a, b]) == []
 
 
-def test_a_test_of_much_takes_a_sample(service: Service) -> None:
+def test_a_test_of_many_files_reads_a_sample(service: Service) -> None:
     service.snapshot(1e9)
     service.copy()
     found = service.tested(most=0)

@@ -74,7 +74,7 @@ def directives(text: str) -> set[str]:
     return set(re.findall(r"(?:^|[;{}])\s*([a-z][a-z0-9_]*)\b(?=[\s;{])", bare))
 
 
-def test_only_what_one_engine_lacks_differs_between_them(tmp_path: Path) -> None:
+def test_the_configurations_of_the_engines_differ_only_in_what_one_of_them_lacks(tmp_path: Path) -> None:
     nginx, angie = (directives(configuration(engine, tmp_path)) for engine in ("nginx", "angie"))
     assert {"proxy_pass", "limit_req", "map", "server_name", "auth_basic", "listen", "upstream"} <= nginx
     # Angie's list of types is the newer one, so nothing is added to it.

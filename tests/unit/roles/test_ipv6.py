@@ -86,7 +86,7 @@ def test_no_file_of_a_stack_without_ipv4_contains_an_ipv4_address_of_a_host() ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_single_hosts_may_connect_to_the_database(kind: str) -> None:
+def test_every_line_of_pg_hba_conf_admits_a_single_address(kind: str) -> None:
     access = files(kind)["db1"]["/etc/postgresql/17/main/pg_hba.conf"]
     networks = [line.split()[3] for line in access.splitlines() if line.startswith("hostssl")]
     assert networks
@@ -132,7 +132,7 @@ def test_hosts_with_addresses_of_different_ip_versions_are_refused() -> None:
     assert "hosts.app1.address: fd57::14 is not an IPv4 address like that of lb1" in str(caught.value)
 
 
-def test_an_address_is_refused_twice_however_it_is_written() -> None:
+def test_the_same_address_of_two_hosts_is_refused_however_it_is_written() -> None:
     text = inventory("six").replace(f"'{PRIVATE}14'", "'fd57:0:0::15'")
     with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "hosts.yaml", ROOT)

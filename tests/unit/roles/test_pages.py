@@ -98,7 +98,7 @@ def test_a_redirect_of_a_name_wins_over_a_file(edge: Edge) -> None:
         (
             "host: other.example, path",
             "path",
-            "11: balancer.files.'/robots.txt': is redirected by balancer.redirects.1",
+            "11: balancer.files.'/robots.txt': balancer.redirects.1 redirects this path; remove one of the two",
         ),
     ],
 )

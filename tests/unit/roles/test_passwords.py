@@ -11,7 +11,7 @@ from plainstack.roles.balancer.passwords import hashed, sha512_crypt
 
 @pytest.mark.programs
 @pytest.mark.parametrize("password", ["x", "correct horse", "ä" * 40, "y" * 200])
-def test_a_hash_is_that_of_openssl(password: str) -> None:
+def test_a_password_has_the_hash_that_openssl_computes(password: str) -> None:
     command = ["openssl", "passwd", "-6", "-salt", "rounds=1000$abcdefgh./012345", "-stdin"]
     expected = subprocess.run(command, input=f"{password}\n", capture_output=True, text=True, check=True).stdout.strip()
     assert sha512_crypt(password.encode(), "abcdefgh./012345", 1000) == expected

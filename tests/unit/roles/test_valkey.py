@@ -55,7 +55,7 @@ def wanted(host: str, text: str = TEXT) -> list[Resource]:
 def test_two_hosts_are_refused_because_neither_can_know_that_the_other_is_lost() -> None:
     with pytest.raises(InventoryError) as caught:
         parse(without("c3"))
-    assert caught.value.problems[0].startswith("hosts.yaml:7: two hosts with the role cache cannot agree")
+    assert caught.value.problems[0].startswith("hosts.yaml:7: two hosts with the role cache cannot choose")
 
 
 def test_several_hosts_must_keep_their_data() -> None:
@@ -138,7 +138,7 @@ REPLICA = {"cache.role": "slave", "cache.master_host": "c1", "cache.master_link_
         (
             (PRIMARY, REPLICA, REPLICA | {"cache.master_link_status": "down"}),
             ("primary, 2 replicas", "replica of c1", "replica of c1, not connected"),
-            ["c3: the replica of the cache is not connected to its primary"],
+            ["c3: this replica of the cache is not connected to its primary"],
         ),
         (
             (PRIMARY, PRIMARY, REPLICA),

@@ -119,7 +119,7 @@ def test_the_sites_names_stand_for_all_virtual_addresses() -> None:
         (
             (FOUR, OTHER_FOUR, "192.0.2.10"),
             "",
-            "balancer.virtual_address.2: 192.0.2.10 is one too many: each balancer (lb1, lb2)",
+            "balancer.virtual_address.2: 192.0.2.10 is one too many: there can be one IPv4 address for each balancer",
         ),
         (
             (FOUR, "198.51.100.1"),

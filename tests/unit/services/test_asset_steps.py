@@ -102,7 +102,7 @@ def test_the_server_can_read_the_files_and_nobody_else_can_write_them(balancer: 
     assert (folders, files) == ({0o755}, {0o644})
 
 
-def test_links_and_hidden_files_do_not_travel(balancer: Sandbox, app: Sandbox) -> None:
+def test_links_and_hidden_files_are_not_sent(balancer: Sandbox, app: Sandbox) -> None:
     build_release(
         app, "one", {"app.js": "x", ".env": "secret", ".git/config": "secret", "with space\n.js": "y", "-x": "z"}
     )
@@ -113,7 +113,7 @@ def test_links_and_hidden_files_do_not_travel(balancer: Sandbox, app: Sandbox) -
     assert served(balancer) == {"app.js": "x", "with space\n.js": "y", "-x": "z"}
 
 
-def test_only_the_files_that_the_release_was_built_with_travel(balancer: Sandbox, app: Sandbox) -> None:
+def test_only_the_files_that_the_release_was_built_with_are_sent(balancer: Sandbox, app: Sandbox) -> None:
     """The files of the release before are added to the same folder when a host switches."""
     build_release(app, "two", {"app.2b.js": "two", "app.1a.js": "of the release before"})
     app.write("/srv/web/releases/two/static.files", "./app.2b.js\0")

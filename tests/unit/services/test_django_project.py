@@ -273,7 +273,7 @@ def test_a_project_that_may_serve_its_static_files_is_left_alone(tmp_path: Path,
         ("'/assets/'", {}, "Write in the inventory, in the service: static_url: /assets/"),
         ("'static/'", {"path": "/shop/"}, "is /static/, but the balancers serve the static files at /shop/static/"),
         ("'/static/'", {"routes": ["/shop/"]}, "serve the static files at /shop/static/"),
-        ("'/'", {}, "is /, which cannot be the path of the static files"),
+        ("'/'", {}, "is /, at which the balancers cannot serve static files"),
     ],
 )
 def test_pages_must_name_the_path_at_which_the_balancers_serve_the_files(

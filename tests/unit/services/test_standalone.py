@@ -187,7 +187,7 @@ def test_a_host_makes_the_environment_with_it_and_keeps_it_as_long_as_a_release_
         (packed("3.12.1"), "The Python that was downloaded for 3.12.7 is 3.12.1"),
     ],
 )
-def test_a_python_that_does_not_fit_the_host_stops_the_deploy_and_leaves_nothing(
+def test_a_python_that_does_not_fit_the_host_stops_the_deploy_and_leaves_nothing_behind(
     host: Sandbox, archive: bytes, reported: str
 ) -> None:
     assert deploy(host, "r0", "3.13").ok

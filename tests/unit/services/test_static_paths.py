@@ -44,7 +44,7 @@ def problems(folder: Path, old: str = "", new: str = "") -> str:
         ("path: /static/", "path: /", "services.web.static.path: must be"),
         ("path: /static/", "path: static", "services.web.static.path"),
         ("folder: out", "folder: ../out", "services.web.static.folder"),
-        ("source: source", "source: source\n    writable: [out]", "out is one of services.web.writable"),
+        ("source: source", "source: source\n    writable: [out]", "out is in services.web.writable"),
         (", port: 8001, health: /up", "", "services.web.static: no process of the service has a `port` and a route"),
         ("kind: binary", "kind: static", "services.web.static"),
     ],

@@ -65,7 +65,7 @@ class Place:
 
     @property
     def refused(self) -> Path:
-        """The file that says why the last restore test could not be made; it exists until one can."""
+        """The file that says why the last restore test could not run; it exists until a test can."""
         return self.tests / "refused" / "last.json"
 
     @property

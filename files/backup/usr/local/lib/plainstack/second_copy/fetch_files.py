@@ -1,4 +1,4 @@
-"""Fetch files of services from the copy: all for a test, or the snapshots that a rebuilt backup host lacks."""
+"""Fetch files of services from the copy: those of the newest snapshots for a test, or what a rebuilt host lacks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def tested(place: Destination, outcome: Outcome, into: Path, most: int) -> dict[
 
 
 def sample(wanted: Mapping[str, int], most: int) -> dict[str, int]:
-    """Return contents, which come with their sizes, up to so many bytes in all, chosen at random; at least one."""
+    """Return randomly chosen contents, with their sizes, of at most `most` bytes together, but at least one content."""
     chosen: dict[str, int] = {}
     left = most
     for digest in random.sample(sorted(wanted), len(wanted)):
@@ -106,7 +106,7 @@ class _Damaged(Exception):
 
 
 class _Rebuilt:
-    """A snapshot that is made again of what the copy has; files that another snapshot has are not fetched."""
+    """A snapshot that is rebuilt from the copy; files that another snapshot of this host has are not fetched."""
 
     def __init__(
         self, place: Destination, root: Path, key: str, one: Fetched, there: Collection[str], stage: Path

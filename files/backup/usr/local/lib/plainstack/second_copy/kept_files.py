@@ -1,8 +1,8 @@
-"""The files of services in the copy: each content once, by its SHA-256, and what is in which snapshot.
+"""The files of services in the copy: each content once, by its SHA-256, and a list of the files of each snapshot.
 
-files/contents/AB/ABCD... has the contents, and files/snapshots/SERVICE/HOST/FOLDER/ID, the key of a snapshot, has its
-`manifest` with the hash of each file, `times`, and `snapshot.json`, without which it does not count. The program that
-takes snapshots is beside this one, and its module snapshots reads them here.
+A content is in files/contents/AB/ABCD..., and a snapshot in files/snapshots/KEY, where KEY is SERVICE/HOST/FOLDER/ID: a
+`manifest` with the hash of each file, `times`, and `snapshot.json`, without which the snapshot is not complete. The
+program that takes snapshots is installed beside this one; its module `snapshots` is also used here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def parts(key: str) -> tuple[Folder, str]:
 
 
 def says(key: str) -> str:
-    """Return a snapshot in words."""
+    """Return what messages call a snapshot."""
     folder, name = parts(key)
     return f"{folder.says}, snapshot {name}"
 

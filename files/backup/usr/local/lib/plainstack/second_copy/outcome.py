@@ -108,7 +108,7 @@ class Outcome:
         if self._with_files:
             values["plainstack_second_copy_files_until_timestamp_seconds"] = (
                 self.known.get("files_until") or 0,
-                "The snapshots of services' folders that existed then are in the second copy; 0 if none are.",
+                "Snapshots of services' folders that were taken by then are in the second copy; 0 if none are.",
             )
         lines: list[str] = []
         for name, (value, text) in values.items():

@@ -38,7 +38,7 @@ def removable(theirs: Collection[str], ours: Collection[str], copied: Collection
 
 
 class Damaged(Exception):
-    """How a snapshot of this host differs from its manifest, as words."""
+    """A snapshot of this host differs from its manifest; the text says how."""
 
 
 class PushFiles:
@@ -157,7 +157,7 @@ class PushFiles:
 
 
 def _record(one: Snapshot, error: Exception) -> str:
-    """Let a snapshot count as damaged, as if it had failed a test; return a sentence."""
+    """Record that a snapshot is damaged, as a failed test does; return the sentence that reports it."""
     what = f"{one.folder.says}: {error} in the snapshot {one.id}"
     new = one.path / f".{TEST}.new"
     new.write_text(json.dumps({"at": time.time(), "passed": False, "problems": [what]}))

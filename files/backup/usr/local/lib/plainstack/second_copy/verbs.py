@@ -21,7 +21,7 @@ from pushing import Push
 
 REQUEST = Path("/run/plainstack-scratch/restore-test-copy.json")
 FETCHED = "_copy"
-# For how many seconds files of services are copied until backups and WAL are again.
+# The longest time, in seconds, for which files of services are copied before backups and WAL get another turn.
 _FILES_AT_ONCE = 600
 
 
@@ -88,7 +88,7 @@ def _fetch_test(place: Destination, push: Push, outcome: Outcome) -> None:
 
 
 def _refuse(place: Destination, error: Failed) -> None:
-    """Record why there is no restore test if the disk is too full, as the program of restore tests does."""
+    """If the disk is too full for a restore test, record this as the program of restore tests does."""
     if error.kind == "room":
         folder = place.records.parent / "tests/from-copy/refused"
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def _copy(place: Destination) -> int:
 
 
 def _copy_all(place: Destination, outcome: Outcome, stage: Path) -> None:
-    """Copy the backups and, if there are any, files of services; WAL does not wait long while there are many."""
+    """Copy the backups, and the files of services if there are any, in turns, so that WAL never waits for long."""
     while True:
         damaged = None
         try:
