@@ -1,4 +1,4 @@
-"""Checks of Django's settings that decide whether a site answers at all, and whether it is safe to show."""
+"""Checks of Django's settings that decide whether a site answers at all, and whether it is safe to make it public."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def twice(units: Iterable[str]) -> str:
 
 
 def working(states: str) -> int:
-    """Return how many of these units run, or have ended successfully; `states` is what one look of `twice` prints."""
+    """Return how many units run or have ended successfully; `states` is one of the two outputs in that of `twice`."""
     return states.count("SubState=running") + states.count("SubState=exited")
 
 

@@ -1,4 +1,4 @@
-"""Commands that run beside a test, and changes to the inventory, a template or another file that end with a block."""
+"""Changes to a file, such as the inventory, for the time of a `with` block, and commands that run beside a test."""
 
 from __future__ import annotations
 

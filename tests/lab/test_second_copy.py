@@ -18,7 +18,7 @@ from tests.waiting import until
 
 HOSTS = ("db1", "db2", "bak1", "mon1")
 FOLDER = "/srv/copy"
-# The backups need more than this, and less than that.
+# The backups need more than the first size, and less than the second.
 TOO_SMALL, LARGE = "12M", "900M"
 
 FILES = "/var/lib/barman/_folders"

@@ -61,7 +61,7 @@ def primary(stack: Operator) -> str:
 
 def test_a_cache_is_deployed_beside_other_roles_and_verified(stack: Operator) -> None:
     assert stack.subjects(code=0) == {}
-    # Checks of the roles that it needs ask hosts that this lab does not have.
+    # The checks of the roles that the cache depends on also ask hosts that this lab does not have.
     checks = stack.json("verify", "--role=cache", code=None)["checks"]
     passed = {(check["host"], check["name"]) for check in checks if check["passed"]}
     assert {host for host, name in passed if name == "test_the_cache_answers_only_with_encryption_and_a_password"} == {

@@ -124,8 +124,8 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     if len(hosts) > 1 and not stack.settings(Cache).persistent:
         yield (
             ("cache", "persistent"),
-            "cache.persistent: must be true with several hosts: replicas copy the primary, so one that restarts without"
-            " data would empty them",
+            "cache.persistent: must be true with several hosts: if the primary restarted without data, the replicas"
+            " would delete theirs",
         )
 
 

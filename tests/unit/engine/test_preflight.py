@@ -43,7 +43,7 @@ def test_another_system_is_refused_by_name(stack: Stack, system: str, version: s
     assert sentence.startswith(f"runs {name}: Plainstack supports Debian 13 (trixie)")
 
 
-def test_other_machines_and_init_systems_are_refused(stack: Stack) -> None:
+def test_other_architectures_and_init_systems_are_refused(stack: Stack) -> None:
     assert reported(stack, {**GOOD, "machine": "armv7l"}) == [
         "is a machine of type armv7l: Plainstack supports amd64 and arm64"
     ]

@@ -82,7 +82,7 @@ def remove(*paths: Path) -> None:
 
 
 class Service:
-    """A folder of a service, of which the backup host takes snapshots as rsync would."""
+    """A folder of a service. Snapshots of it are made on the backup host as rsync would make them."""
 
     def __init__(self, place: Destination, tmp_path: Path, folder: Folder = MEDIA) -> None:
         assert place.files

@@ -190,7 +190,7 @@ def test_a_reinstalled_host_must_be_deployed_before_it_can_rejoin() -> None:
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])
-def test_reaching_an_existing_state_is_not_a_failure(names: tuple[str, ...]) -> None:
+def test_a_command_whose_goal_is_already_reached_says_so(names: tuple[str, ...]) -> None:
     model = Model(names)
     model.cut("db1")
     model.run(promote)

@@ -1,4 +1,4 @@
-"""A stack with IPv6 addresses: what it renders is what the programs that read it accept."""
+"""A stack with IPv6 addresses: the programs that read its configuration accept it."""
 
 from __future__ import annotations
 

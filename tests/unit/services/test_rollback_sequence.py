@@ -32,7 +32,7 @@ hosts:
 services: {web: {source: src, project: site_}}
 database: {name: shop}
 """
-# In which operators type; some stop after a number of steps on the first host.
+# What operators do, in random order; a command that is killed stops after a number of steps on the first host.
 COMMANDS = ("deploy old", "deploy new", "deploy again", "back", "back to", "back", "deploy killed", "back killed")
 
 

@@ -26,7 +26,7 @@ services:
 
 
 def problems(folder: Path, old: str = "", new: str = "") -> str:
-    """Return what is said about the inventory after a change, or about the sources."""
+    """Return the errors that are reported for the inventory after a change, or else for the sources."""
     (folder / "source/out").mkdir(parents=True)
     (folder / "source/out/app.js").write_text("x")
     try:

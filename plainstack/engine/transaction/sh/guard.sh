@@ -7,7 +7,7 @@ arm() { # arm SECONDS
     guard_boot && sync -f "$STATE" || return
     # Only for display, so a full disk does no harm.
     echo $(($(date +%s) + $1)) >"$RUN/until" || :
-    # As a oneshot, its start by the operator returns when everything is undone.
+    # With this service type, `systemctl start` by the operator returns only when everything is undone.
     systemd-run --quiet --collect --unit="plainstack-guard-${RUN##*/}" --on-active="$1" --timer-property=AccuracySec=100ms \
         --service-type=oneshot /bin/sh -c "[ ! -d $RUN ] || { RUN=$RUN; . $RUN/library.sh; unconfirmed; }"
 }

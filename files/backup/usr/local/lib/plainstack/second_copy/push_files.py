@@ -25,9 +25,10 @@ def unknown(theirs: Collection[str], ours: Collection[str], copied: Collection[s
 
 
 def removable(theirs: Collection[str], ours: Collection[str], copied: Collection[str]) -> list[str]:
-    """Return the snapshots that the copy need not keep: older than all that this host still has of their folder.
+    """Return the snapshots that the copy need not keep.
 
-    There are none if the copy has a snapshot that this host does not know.
+    They are older than every snapshot of the same folder on this host. There are none if the copy has a snapshot that
+    this host does not know.
     """
     if unknown(theirs, ours, copied):
         return []
