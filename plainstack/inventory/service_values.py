@@ -88,8 +88,8 @@ def _python(value: Any) -> Any:
             raise ValueError("a path that services can read, which those below /home, /root and /tmp are not")
         return value
     raise ValueError(
-        f'a version in quotes, "{DEBIANS_PYTHON}" for Debian\'s Python, "3.12" or "3.12.7" for one that uv downloads,'
-        " or the path of one on the hosts, whose name ends with its version, such as /opt/python3.12/bin/python3.12"
+        f'a version in quotes ("{DEBIANS_PYTHON}" for Debian\'s Python, "3.12" or "3.12.7" for one that uv downloads),'
+        " or the path of a Python on the hosts that ends with its version, such as /opt/python3.12/bin/python3.12"
     )
 
 

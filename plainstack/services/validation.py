@@ -173,7 +173,7 @@ def _one(loc: Loc, process: Process, no_lease: str) -> Iterator[Problem]:
     if process.restart != "always":
         # When it ended, its lease would be free, and each of the other hosts would run it, too.
         place = (*loc[:-1], "restart")
-        what = "a process with `one: true` always runs. A command that ends belongs in `timers`, `before` or `after`"
+        what = "must be always, because of `one: true`. A command that ends belongs in `timers`, `before` or `after`"
         yield place, f"{dotted(place)}: {what}"
     if process.count > 1:
         yield (*loc[:-1], "count"), f"{dotted((*loc[:-1], 'count'))}: contradicts {dotted(loc)}; remove one of the two"

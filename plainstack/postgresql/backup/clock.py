@@ -22,5 +22,5 @@ def skewed(seconds: float) -> str:
     return (
         f"the clock is {duration(round(abs(seconds)))} {where} the primary's. The ages of backups, the moments that can"
         " be restored, and the age of recovered rows are wrong by that much, because commits have the primary's time."
-        " See with timedatectl on both hosts which one is right, and let both use NTP"
+        " Check with timedatectl on both hosts which clock is right, and let both use NTP"
     )

@@ -70,7 +70,7 @@ _CHECKS: Mapping[str, str] = {
     "has_monitoring_privileges": _PRIVILEGES,
     "wal_level": "the primary writes too little WAL (wal_level). A deploy sets it: inv deploy",
     "replication_slot": f"slot {BARMAN_SLOT} is missing or unused on the primary. A deploy makes it: inv deploy",
-    "directories": "Barman cannot write to its folders. See with inv shell whether the disk is full or read-only",
+    "directories": "Barman cannot write to its folders. Check with inv shell whether the disk is full or read-only",
     "retention_policy_settings": "Barman does not understand backup.retention. A deploy writes it again: inv deploy",
     "compression_settings": "Barman's configuration was changed. A deploy writes it again: inv deploy",
     "pg_basebackup": "pg_basebackup is missing on the backup host. A deploy installs it: inv deploy",

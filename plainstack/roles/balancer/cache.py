@@ -19,7 +19,7 @@ _MODULES = ("__main__", "cache_files", "cache_log")
 _SETTINGS = "/etc/plainstack/balancer/cache.json"
 # nginx says that a megabyte holds about 8,000 keys. With this many, the average response may have 12 KB.
 _DISK_PER_KEYS = 96
-# Responses without requests are removed after their time, but not before.
+# The shortest time, in seconds, after which the engine removes a response that was not requested again.
 _LEAST_INACTIVE = 600
 
 

@@ -113,7 +113,7 @@ def turns(_stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Report a number of hosts that could not agree on a new primary, and one that would lose its data."""
+    """Report two cache hosts, which could not choose a new primary, and several that do not save their data."""
     hosts = stack.with_role("cache")
     if len(hosts) == 2:
         yield (

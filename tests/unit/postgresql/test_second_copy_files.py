@@ -154,7 +154,7 @@ def test_a_damaged_list_of_files_is_a_problem_of_the_copy(service: Service, tmp_
     assert service.tested()["problems"] == [f"{kept_files.says(key)}: its list of files is damaged"]
 
 
-def test_what_retention_removed_leaves_the_copy_with_the_contents_that_nothing_else_needs(
+def test_what_retention_removed_is_removed_from_the_copy_too_with_contents_that_nothing_else_needs(
     service: Service, place: Destination, tmp_path: Path
 ) -> None:
     other = Service(place, tmp_path, replace(MEDIA, host="app2"))
@@ -180,7 +180,7 @@ def test_what_retention_removed_leaves_the_copy_with_the_contents_that_nothing_e
     assert service.tested()["problems"] == []
 
 
-def test_only_snapshots_older_than_all_of_their_folder_here_are_removable() -> None:
+def test_only_snapshots_older_than_all_kept_ones_of_their_folder_are_removable() -> None:
     a, b, c, other = "web/app1/media/1", "web/app1/media/2", "web/app1/media/3", "web/app2/media/1"
     assert removable([a, b, c, other], [b, c], [a, b, c, other]) == [a]
     assert removable([a, b, c], [a, c], [a, b, c]) == []

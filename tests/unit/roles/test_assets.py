@@ -103,13 +103,13 @@ def test_a_file_that_the_build_has_compressed_is_sent_as_it_is(edge: Edge) -> No
 
 
 @pytest.mark.parametrize("path", ["gone.css", "css/", "css", "", ".none"])
-def test_what_the_balancer_lacks_is_asked_of_the_application(edge: Edge, path: str) -> None:
+def test_a_file_that_the_balancer_lacks_is_requested_from_the_application(edge: Edge, path: str) -> None:
     status, head, _ = edge.curl(f"{SHOP}/static/{path}")
     assert (status, "x-service: web\r" in head) == ("200", True)
     assert "cache-control" not in head
 
 
-def test_a_path_that_is_stripped_for_the_application_names_the_file_all_the_same(edge: Edge) -> None:
+def test_a_route_with_strip_does_not_change_the_paths_of_static_files(edge: Edge) -> None:
     assert edge.curl(f"{SHOP}/api/files.d/app-3f9ac0d1.js")[2] == "api-2 app-3f9ac0d1.js"
     assert "x-service: api-2\r" in edge.curl(f"{SHOP}/api/files.d/gone.js")[1]
     assert "x-service: api-2\r" in edge.curl(f"{SHOP}/api/filesxd/css")[1]

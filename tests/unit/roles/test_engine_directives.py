@@ -28,7 +28,7 @@ ANGIE_ONLY = {
     "sticky",
     "upstream_probe",
 }
-# Of the same pages, "nginx unsupported directives", and what Angie calls obsolete.
+# Directives that the same pages list as "nginx unsupported directives", or call obsolete.
 NGINX_ONLY = {
     "add_header_inherit",
     "add_trailer_inherit",
@@ -68,7 +68,7 @@ def configuration(engine: str, folder: Path) -> str:
 
 
 def directives(text: str) -> set[str]:
-    """Return the names of the directives in a configuration, without the lines of maps and of the like."""
+    """Return the names of the directives in a configuration, without the lines in maps and similar blocks."""
     bare = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "x", text)
     bare = re.sub(r"\b(map|geo)\s[^{]*\{[^}]*\}", r"\1 x;", bare)
     return set(re.findall(r"(?:^|[;{}])\s*([a-z][a-z0-9_]*)\b(?=[\s;{])", bare))

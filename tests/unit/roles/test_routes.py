@@ -123,7 +123,7 @@ def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
         (f"{SHOP}/form/", "200", ""),
     ],
 )
-def test_redirects_keep_what_follows(edge: Edge, url: str, status: str, target: str) -> None:
+def test_a_redirect_keeps_the_query_and_the_rest_of_the_path(edge: Edge, url: str, status: str, target: str) -> None:
     seen, headers, _ = edge.curl(url)
     assert (seen, location(edge, headers)) == (status, target)
 

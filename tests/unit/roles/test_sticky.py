@@ -84,6 +84,6 @@ def test_only_the_visitors_of_a_drained_host_move_and_they_come_back(edge: Edge)
 
 
 @pytest.mark.parametrize(("accept", "encoding"), [("gzip, br", "br"), ("gzip", "gzip"), ("identity", "")])
-def test_a_text_is_compressed_as_the_client_can_read_it(edge: Edge, accept: str, encoding: str) -> None:
+def test_text_is_compressed_as_the_client_accepts(edge: Edge, accept: str, encoding: str) -> None:
     _, headers, _ = edge.curl(f"{SHOP}/text-500", "-H", f"Accept-Encoding: {accept}", "-o", "/dev/null", "-D", "-")
     assert headers.partition("content-encoding: ")[2].partition("\r")[0] == encoding

@@ -72,7 +72,7 @@ def served(balancer: Sandbox) -> dict[str, str]:
     return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
-def test_the_files_of_the_releases_before_stay_across_a_deploy_and_a_rollback(balancer: Sandbox, app: Sandbox) -> None:
+def test_the_files_of_earlier_releases_stay_across_a_deploy_and_a_rollback(balancer: Sandbox, app: Sandbox) -> None:
     build_release(app, "one", {"app.1a.js": "one", "app.js": "one", "page": "a file"})
     build_release(app, "two", {"app.2b.js": "two", "app.js": "two", "page/in.css": "a folder"})
     deploy(balancer, app, "one")

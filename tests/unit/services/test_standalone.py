@@ -90,7 +90,7 @@ def test_a_python_is_downloaded_once_for_linux_and_the_hosts_architecture(log: P
         ),
     ],
 )
-def test_what_cannot_be_had_is_reported_with_what_to_do(
+def test_a_python_that_cannot_be_downloaded_is_reported_with_what_to_do(
     log: Path, tmp_path: Path, choice: str, arch: str, reported: str
 ) -> None:
     with pytest.raises(PlainstackError, match=rf'python: "{choice}": {reported}'):
@@ -99,7 +99,7 @@ def test_what_cannot_be_had_is_reported_with_what_to_do(
     assert list((tmp_path / "cache/pythons").iterdir()) == []
 
 
-def test_a_machine_without_uv_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_uv_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(

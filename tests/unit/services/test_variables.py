@@ -198,7 +198,7 @@ def test_a_percent_sign_in_a_command_is_not_a_systemd_specifier() -> None:
         ),
         (
             f'{SHORT}, processes: {{w: {{command: a, one: true, restart: "no"}}}}}}',
-            "a process with `one: true` always runs",
+            "must be always, because of `one: true`",
         ),
         (
             "{kind: binary, source: Makefile, processes: {web: {command: a, port: 8000}}}",

@@ -71,8 +71,8 @@ def test_a_host_that_does_not_answer_has_no_cell(stack: Stack) -> None:
         (
             {"clock_skew": "-3600.2"},
             "the clock is 1 h behind the primary's. The ages of backups, the moments that can be restored, and the age"
-            " of recovered rows are wrong by that much, because commits have the primary's time. See with timedatectl"
-            " on both hosts which one is right, and let both use NTP",
+            " of recovered rows are wrong by that much, because commits have the primary's time. Check with timedatectl"
+            " on both hosts which clock is right, and let both use NTP",
         ),
         (
             {"disk_free": "       73728"},

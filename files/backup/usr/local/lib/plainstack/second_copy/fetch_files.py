@@ -133,7 +133,7 @@ class _Rebuilt:
                 (tree / path).symlink_to(content)
                 self._timed(tree / path, path)
         self._files(tree, had)
-        # The times of folders, and what forbids writing to them, come last; the innermost first.
+        # The modes and times of folders are set last, the innermost first: a mode may forbid writing to the folder.
         for path, mode in sorted(folders.items(), reverse=True):
             (tree / path).chmod(mode)
             self._timed(tree / path, path)
@@ -187,7 +187,7 @@ class _Rebuilt:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Keep away the program that takes and removes snapshots."""
+    """Keep the program that takes and removes snapshots from running meanwhile."""
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

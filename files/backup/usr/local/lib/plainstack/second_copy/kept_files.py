@@ -90,7 +90,7 @@ def batches(wanted: Mapping[str, int]) -> Iterator[list[str]]:
 
 
 def times(one: Snapshot, entries: Collection[str]) -> bytes:
-    """Return the times of a snapshot's files, which its manifest does not have, and its own mode and time."""
+    """Return what the manifest of a snapshot leaves out: the times of its files, and the folder's own mode and time."""
     tree = one.path / TREE
     own = tree.stat()
     lines = [["", own.st_mtime_ns, stat.S_IMODE(own.st_mode)]]
