@@ -49,7 +49,7 @@ def test_every_pattern_of_the_inventory_has_words() -> None:
         ("max_body: 5MB", "services.api.max_body: must be a size in megabytes or gigabytes, such as 512M or 2G"),
         ("path: shop", "services.api.path: must be a path that starts and ends with '/', such as /shop/"),
         ("packages: [libX]", "services.api.packages.0: must be the name of a Debian package, in lower case"),
-        # `python` is a kind and a key: errors below other keys name those.
+        # `python` is both a kind and a key: an error elsewhere in such a service must name the right key.
         ("env: {A: [1]}", "services.api.env.A: must be text or a whole number"),
         ("projcet: shop", "services.api.projcet: unknown key"),
     ],
