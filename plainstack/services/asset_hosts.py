@@ -15,14 +15,14 @@ from plainstack.services.processes import hosts, runner
 
 
 def running(stack: Stack) -> Iterator[str]:
-    """Yield a line of shell for each such service, which prints the release that an application host runs."""
+    """Yield a line of shell for each service with static files on balancers; it prints the release that a host runs."""
     for name in asset_files.names(stack):
         link = f"${{ROOT:-}}{shlex.quote(home(name))}/current"
         yield f"echo \"runs.{name}=$(readlink {link} | sed 's|.*/||')\""
 
 
 def kept(stack: Stack) -> Iterator[str]:
-    """Yield a line of shell for each such service, which prints the releases whose files a balancer has."""
+    """Yield a line of shell for each of these services, which prints the releases whose files a balancer has."""
     for name in asset_files.names(stack):
         folder = f"${{ROOT:-}}{shlex.quote(asset_files.folder(name))}/releases"
         yield f'echo "assets.{name}=$(cd {folder} 2>/dev/null && echo *)"'

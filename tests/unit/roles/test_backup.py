@@ -57,7 +57,7 @@ def test_barman_streams_from_whichever_host_is_primary(resources: list[Resource]
 
 @pytest.mark.parametrize("key", ["conninfo", "streaming_conninfo"])
 def test_a_backup_notices_a_primary_that_has_vanished(resources: list[Resource], key: str) -> None:
-    # The first two are for a connection that waits for an answer, the third is for one that has just asked.
+    # The first two are for a connection that waits for an answer, the third is for one with unacknowledged data.
     assert {"keepalives_idle=5", "keepalives_count=3", "tcp_user_timeout=8000"} <= set(_barman(resources)[key].split())
 
 
