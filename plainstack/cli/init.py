@@ -15,7 +15,7 @@ _FILES = Path(__file__).with_name("new_stack")
 # Some packaging tools leave out data files whose names start with a dot.
 _NAMES = {"gitignore": ".gitignore"}
 _EXAMPLE = Path("apps/incidents")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*_cache")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".env", "*.sqlite3")
 
 
 def init(folder: Path, name: str = "") -> list[Path]:

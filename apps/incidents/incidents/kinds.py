@@ -147,7 +147,8 @@ def from_polls(case: Case, name: str, polls: Sequence[Asked], bad: frozenset[Out
     if over is None:
         return None
     latest = polls[-1]
-    said = f"{Outcome(latest.outcome).label.capitalize()}: {latest.detail}".removesuffix(": ")
+    label = Outcome(latest.outcome).label
+    said = f"{label[:1].upper()}{label[1:]}: {latest.detail}".removesuffix(": ")
     return Verdict(over, latest.at, said[:300], limit.severity)
 
 

@@ -1,5 +1,7 @@
 """Machines, their samples and polls, and the incidents that follow from these."""
 
+from datetime import datetime, timedelta
+
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
@@ -136,6 +138,14 @@ class Poll(models.Model):
 
     def __str__(self) -> str:
         return f"{self.machine}: {self.outcome}"
+
+    @property
+    def since(self) -> datetime | None:
+        """When the machine was started, as it says."""
+        try:
+            return None if self.uptime is None else self.taken_at - timedelta(seconds=self.uptime)
+        except OverflowError:
+            return None
 
 
 class Incident(models.Model):

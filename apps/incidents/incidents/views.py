@@ -1,4 +1,4 @@
-"""The list of incidents, as a page and as JSON, and the API that receives samples."""
+"""The pages about incidents and machines, and the API."""
 
 import json
 from collections.abc import Callable
@@ -6,26 +6,26 @@ from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
-from django.utils.crypto import constant_time_compare
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from incidents import intake
-from incidents.models import Incident, Sample
+from incidents import intake, pages
+from incidents.kinds import KINDS
+from incidents.models import Incident, Machine, Poll, Sample
+from incidents.tokens import has_token
 
-PAGE_SIZE = 25
 View = Callable[..., HttpResponse]
 
 
 def with_token(view: View) -> View:
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        given = request.headers.get("Authorization", "")
-        tokens = [token for token in (settings.API_TOKEN, *settings.API_TOKEN_PREVIOUS) if token]
-        if any(constant_time_compare(given, f"Bearer {token}") for token in tokens):
+        if has_token(request):
             return view(request, *args, **kwargs)
         headers = {"WWW-Authenticate": "Bearer"}
         return JsonResponse({"error": "a valid bearer token is required"}, status=401, headers=headers)
@@ -33,38 +33,64 @@ def with_token(view: View) -> View:
     return checked
 
 
-def page_of_incidents(request: HttpRequest) -> Page[Incident]:
-    paginator = Paginator(Incident.objects.select_related("machine"), PAGE_SIZE)
-    return paginator.get_page(request.GET.get("page"))
+def page(request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:
+    known = {"release": settings.RELEASE, "login": settings.LOGIN_REQUIRED}
+    return render(request, f"incidents/{name}.html", {**known, **context})
 
 
 @require_safe
 def incident_list(request: HttpRequest) -> HttpResponse:
     context = {
-        "page": page_of_incidents(request),
+        "page": pages.incidents(request.GET),
         "open": Incident.objects.filter(closed_at=None).count(),
-        "release": settings.RELEASE,
+        "filters": pages.Filters.of(request.GET),
+        "query": pages.without_page(request.GET),
+        "kinds": KINDS,
+        "states": pages.STATES,
     }
-    return render(request, "incidents/list.html", context)
+    return page(request, "list", context)
+
+
+@require_safe
+def machine_list(request: HttpRequest) -> HttpResponse:
+    rows = Machine.objects.annotate(open=Count("incident", filter=Q(incident__closed_at=None))).order_by("name")
+    wanted = pages.Filters.of(request.GET).machine
+    if wanted:
+        rows = rows.filter(name__icontains=wanted)
+    found = Paginator(rows, pages.PAGE_SIZE).get_page(request.GET.get("page"))
+    return page(request, "machines", {"page": found, "wanted": wanted, "query": pages.without_page(request.GET)})
+
+
+@require_safe
+def machine_page(request: HttpRequest, pk: int) -> HttpResponse:
+    machine = get_object_or_404(Machine, pk=pk)
+    days, length = pages.span(request.GET)
+    now = timezone.now()
+    context = {
+        "machine": machine,
+        "charts": pages.history(machine, now - length, now),
+        "begin": now - length,
+        "end": now,
+        "days": days,
+        "ranges": pages.RANGES,
+        "polls": Poll.objects.filter(machine=machine)[:20],
+        "incidents": Incident.objects.filter(machine=machine).select_related("machine")[:20],
+    }
+    return page(request, "machine", context)
 
 
 @require_safe
 def api_incidents(request: HttpRequest) -> HttpResponse:
-    page = page_of_incidents(request)
-    incidents = [
+    found = pages.incidents(request.GET)
+    return JsonResponse(
         {
-            "id": incident.pk,
-            "machine": incident.machine.name,
-            "kind": incident.kind,
-            "severity": incident.severity,
-            "opened_at": incident.opened_at,
-            "closed_at": incident.closed_at,
-            "summary": incident.summary,
+            "incidents": [pages.as_json(incident) for incident in found],
+            "page": found.number,
+            "pages": found.paginator.num_pages,
+            "total": found.paginator.count,
+            "open": Incident.objects.filter(closed_at=None).count(),
         }
-        for incident in page
-    ]
-    pages = {"page": page.number, "pages": page.paginator.num_pages, "total": page.paginator.count}
-    return JsonResponse({"incidents": incidents, **pages})
+    )
 
 
 @csrf_exempt
