@@ -32,7 +32,6 @@ In development (DJANGO_DEBUG=1) and under `manage.py test`, the required variabl
 DB_HOSTS the database is SQLite.
 """
 
-import ipaddress
 import os
 import re
 import sys
@@ -40,6 +39,8 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+
+from incidents_site.values import at_least, networks, switch, words
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = os.environ.get("DJANGO_DEBUG", "") == "1"
@@ -52,35 +53,6 @@ def required(name: str, in_development: str = "") -> str:
     if not value and not DEVELOPMENT:
         raise ImproperlyConfigured(f"{name} is not set; incidents_site/settings.py lists the variables")
     return value or in_development
-
-
-def words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def at_least(lowest: float, name: str, default: float) -> float:
-    value = os.environ.get(name, "").strip()
-    try:
-        number = float(value) if value else default
-    except ValueError:
-        number = float("nan")
-    if not lowest <= number < 10**9:
-        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a number from {lowest:g}")
-    return number
-
-
-def switch(name: str) -> bool:
-    value = os.environ.get(name, "").strip()
-    if value not in ("", "0", "1"):
-        raise ImproperlyConfigured(f"{name} is {value!r}; it must be 0 or 1")
-    return value == "1"
-
-
-def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    try:
-        return [ipaddress.ip_network(word) for word in words(os.environ.get(name, ""))]
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name}: {error}; it must be networks such as 192.0.2.0/24") from None
 
 
 def mysql() -> dict[str, Any]:
@@ -160,6 +132,9 @@ POLL_MAX_BODY = int(at_least(1, "POLL_MAX_BODY", 65536))
 POLL_ALLOW, POLL_DENY = networks("POLL_ALLOW"), networks("POLL_DENY")
 LIMITS = {name: at_least(0, name, 0) for name in os.environ if re.fullmatch("LIMIT_[A-Z_]+", name) and os.environ[name]}
 RETENTION_DAYS = at_least(1, "RETENTION_DAYS", 30)
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "")
+# Beat only asks for the current round to be started, so that it may be late, restarted, or moved to another host.
+BEAT_SECONDS = min(POLL_INTERVAL, 30)
 
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3", "OPTIONS": {"timeout": 20}}
 ENGINE = os.environ.get("DATABASE_ENGINE") or (
