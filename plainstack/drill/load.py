@@ -74,8 +74,8 @@ class Site:
     def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int | str:
         """Send a request, and return the status of the response, or why there was none.
 
-        A server that reloads closes its idle connections, perhaps at the moment at which a request arrives on one. As
-        browsers do, send a GET again on a new connection then (RFC 9112, section 9.3.1).
+        A server that reloads closes its idle connections, perhaps just when a request arrives on one. A GET is then
+        sent again on a new connection, as browsers do (RFC 9112, section 9.3.1).
         """
         connection = self._known()
         answer = None

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Fleet(ThreadingHTTPServer):
-    """Every `period` seconds, the next behaviour is the turn of each machine; every second machine always behaves."""
+    """Every `period` seconds, each machine changes to the next behaviour; every second machine always behaves well."""
 
     daemon_threads = True
     block_on_close = False
