@@ -90,7 +90,7 @@ def _why(version: str, arch: str, said: str) -> str:
             " --all-versions), or update uv"
         )
     last = [line.rstrip() for line in said.splitlines() if line.strip()][-_TAIL:]
-    how = "uv reads a mirror from UV_PYTHON_INSTALL_MIRROR"
+    how = "To use a mirror, set UV_PYTHON_INSTALL_MIRROR"
     return "\n".join(
         [f'python: "{version}": uv cannot download it for Linux on {arch}. {how}', *(f"    {line}" for line in last)]
     )

@@ -135,7 +135,10 @@ def _shared(stack: Stack, name: str) -> Iterator[Problem]:
 
 
 def one_host_each(stack: Stack, host: Host) -> Iterator[str]:
-    """Yield a note for each folder that the hosts of a service do not share, without `shared: false`, on the first."""
+    """Yield a note for each folder that a service's hosts do not share and that is not marked `shared: false`.
+
+    Only the first host of the service yields it.
+    """
     for name, service in stack.services.items():
         names = [one.name for one in hosts(stack, name)]
         if len(names) < 2 or names[0] != host.name or not any(one.service == name for one in served(stack)):

@@ -21,7 +21,7 @@ def sql(operator: Operator, text: str) -> str:
 class Writer:
     """Writes rows all the time, from the backup host to whichever host is the primary.
 
-    `rows` are those whose commit was acknowledged, as seconds since the epoch with their digits.
+    `rows` are the times of the rows whose commit was acknowledged, in seconds since the epoch, as psql prints them.
     """
 
     def __init__(self, operator: Operator) -> None:
@@ -40,7 +40,7 @@ class Writer:
         return self._operator.on("bak1", "cat /var/lib/barman/rows || :").split()
 
     def some(self) -> int:
-        """Wait until some rows more are acknowledged, and return how many there are."""
+        """Wait until some more rows are acknowledged, and return how many there are."""
         now = len(self.rows)
         return until(lambda: len(found) if len(found := self.rows) > now + 4 else 0)
 

@@ -86,7 +86,7 @@ def test_a_python_is_downloaded_once_for_linux_and_the_hosts_architecture(log: P
         (
             "3.14",
             "x86_64",
-            r"uv cannot download it for Linux on x86_64\. uv reads a mirror(.|\n)*Network is unreachable",
+            r"uv cannot download it for Linux on x86_64\. To use a mirror, set(.|\n)*Network is unreachable",
         ),
     ],
 )

@@ -23,7 +23,9 @@ class Command(BaseCommand):
         parser.add_argument("--count", type=int, default=20)
         parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
         parser.add_argument("--port", type=int, default=9900)
-        parser.add_argument("--period", type=float, default=300, help="seconds until each machine changes its behaviour")
+        parser.add_argument(
+            "--period", type=float, default=300, help="seconds until each machine changes its behaviour"
+        )
         parser.add_argument("--register", action="store_true", help="also store them as machines to poll")
         parser.add_argument("--url", default="", help="with --register: where the poller finds them")
 
