@@ -168,7 +168,7 @@ def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
 
 
 def _addresses(host: LabHost) -> list[str | None]:
-    # Snapshots of hosts without a public IPv6 address are as they were before there were such addresses.
+    # Only hosts with a public IPv6 address have a third entry, so snapshots from before there were any stay usable.
     return [host.address, host.public, *([host.public6] if host.public6 else [])]
 
 

@@ -100,7 +100,10 @@ def parse(facts: Mapping[str, str]) -> Copied | None:
 
 
 def _tested(text: str, first: float) -> Tested | None:
-    """Return a restore test from the facts of the probe; None if it is of another destination, older than the copy."""
+    """Return a restore test from the facts of the probe.
+
+    Return None if the test is older than the copy, because it was of a copy at another destination.
+    """
     try:
         data = json.loads(text)
         tested = Tested(str(data["backup"]), datetime.fromisoformat(data["at"]), bool(data["passed"]))

@@ -57,7 +57,7 @@ def configuration(engine: str, folder: Path) -> str:
     """Return all of a balancer's configuration, with every feature of the tests of routes and those above."""
     (folder / "key").write_bytes(KEY)
     text = test_routes.TEXT.replace("balancer:\n", FEATURES.replace("ENGINE", engine))
-    # An HTTP challenge proves no wildcard.
+    # An HTTP challenge cannot validate a wildcard.
     text = text.replace(', "*.tenant.example"', "").replace('host: "*.tenant.example"', "host: shop.example, path: /t/")
     stack = inventories.parse(text, "hosts.yaml", folder)
     vault = fake_vault(stack, by_name(stack, registry()))

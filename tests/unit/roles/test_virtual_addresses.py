@@ -91,7 +91,7 @@ def test_a_balancer_that_comes_back_takes_its_own_of_several_addresses(vault: Va
     assert "nopreempt" in text(stack_with(FOUR, SIX), vault, VRRP)
 
 
-def test_vrrp_speaks_ipv4_if_the_address_has_a_counterpart_and_ipv6_otherwise(vault: Vault) -> None:
+def test_an_ipv6_address_moves_over_ipv4_if_an_ipv4_address_moves_with_it_and_over_ipv6_otherwise(vault: Vault) -> None:
     both = text(stack_with(FOUR, SIX), vault, VRRP)
     assert re.search(rf"virtual_ipaddress {{\s+{FOUR}\s+}}", both)
     assert re.search(rf"virtual_ipaddress_excluded {{\s+{SIX}\s+}}", both)

@@ -54,7 +54,7 @@ class PushFiles:
         self._known: set[str] | None = None
 
     def run(self, deadline: float) -> bool:
-        """Bring the copy up to date; return False if that takes longer than until `deadline`. Raises Failed."""
+        """Bring the copy up to date; return False if `deadline` passes before that is done. Raises Failed."""
         began = time.time()
         try:
             if not self._run(deadline):
