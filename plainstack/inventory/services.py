@@ -94,10 +94,13 @@ class DjangoService(Service):
     """A Django project, run by Gunicorn."""
 
     kind: Literal["django"] = Field("django", description="The kind of application.")
-    source: FilePath = Field(description="The folder of the application's source, with manage.py and requirements.txt.")
+    source: FilePath = Field(description="The folder of the application's source, with manage.py.")
     python: PythonChoice = Field(
         DEBIANS_PYTHON,
         description="The Python that runs it: Debian's, a version that uv downloads, or the path of one on the hosts.",
+    )
+    requirements: InnerPath = Field(
+        "requirements.txt", description="The file inside the source that locks what is installed, with hashes."
     )
     project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
         description="The Python package that holds settings.py and wsgi.py."
@@ -131,6 +134,9 @@ class PythonService(Service):
     python: PythonChoice = Field(
         DEBIANS_PYTHON,
         description="The Python that runs it: Debian's, a version that uv downloads, or the path of one on the hosts.",
+    )
+    requirements: InnerPath = Field(
+        "requirements.txt", description="The file inside the source that locks what is installed, with hashes."
     )
     static: StaticFiles | None = Field(None, description="Files of each release that the balancers serve themselves.")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plainstack.inventory.service_values import DEBIANS_PYTHON
-from plainstack.inventory.services import DjangoService, Service, StaticService
+from plainstack.inventory.services import DjangoService, PythonService, Service, StaticService
 from plainstack.services import django_files, django_look
 from plainstack.services.requirements import lock_command
 
@@ -62,6 +62,11 @@ def of(service: Service) -> Kind:
     return KINDS[kind]
 
 
+def lock_of(service: Service) -> str:
+    """Return the path of a service's lock inside its source."""
+    return service.requirements if isinstance(service, DjangoService | PythonService) else LOCK
+
+
 def packages(service: Service, locked: Collection[str]) -> Mapping[str, str]:
     """Return the packages that a service's lock must contain, with the reason for each; `locked` are those it has."""
     needed = dict(of(service).packages)
@@ -82,15 +87,15 @@ def variables(service: Service) -> dict[str, str]:
     return {"wsgi": wsgi, "advice": django_files.STATIC_ROOT}
 
 
-def _lock(files: Sequence[str]) -> str:
-    return f"its locked requirements, with hashes. Make it there: {lock_command(PYTHON, files)}"
+def _lock(service: Service, files: Sequence[str]) -> str:
+    return f"its locked requirements, with hashes. Make it there: {lock_command(PYTHON, files, lock_of(service))}"
 
 
 def _django_needs(service: Service, key: str, files: Sequence[str]) -> Mapping[str, str]:
     assert isinstance(service, DjangoService)
     wsgi = f"{service.project}/wsgi.py"
     needed = {
-        LOCK: _lock(files),
+        service.requirements: _lock(service, files),
         "manage.py": "Django's command line",
         wsgi: "its WSGI application, in the package named by `project`",
     }
@@ -164,6 +169,6 @@ KINDS: Mapping[str, Kind] = {
         console=("manage.py", "shell"),
     ),
     "static": Kind(needs=_static_needs, requirements=False, console=("sh",)),
-    "python": Kind(needs=lambda _service, _key, files: {LOCK: _lock(files)}),
+    "python": Kind(needs=lambda service, _key, files: {lock_of(service): _lock(service, files)}),
     "binary": Kind(requirements=False, console=("sh",)),
 }

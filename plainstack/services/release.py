@@ -67,11 +67,17 @@ def read(stack: Stack, name: str) -> Release:
         digest=whole,
         stays=tree.stays,
     )
-    more = [*service.folders, *hooks.identity(service), *own_files.identity(service), *_python(service)]
+    more = [
+        *service.folders,
+        *hooks.identity(service),
+        *own_files.identity(service),
+        *_python(service),
+        *_lock(service),
+    ]
     built = hashlib.sha256("\0".join([whole, *more]).encode()).hexdigest() if more else whole
     if not kinds.of(service).requirements:
         return Release(id=built[:12], venv="", source=payload, wheels=Payload())
-    lock = str(folder / LOCK)
+    lock = str(folder / kinds.lock_of(service))
     requirements = content(lock)
     return Release(
         id=built[:12],
@@ -136,6 +142,12 @@ def _unreadable(path: str, error: OSError) -> InventoryError:
 def _python(service: Service) -> list[str]:
     """Return what distinguishes a release with another Python than Debian's."""
     return [] if pythons.given(service) == PYTHON else [f"python\0{pythons.given(service)}"]
+
+
+def _lock(service: Service) -> list[str]:
+    """Return what distinguishes a release with another lock than the usual one."""
+    lock = kinds.lock_of(service)
+    return [] if lock == LOCK else [f"requirements\0{lock}"]
 
 
 def _check(folder: Path, service: Service, key: str, files: Sequence[str]) -> None:

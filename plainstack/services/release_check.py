@@ -25,13 +25,14 @@ def problems(stack: Stack) -> Iterator[str]:
             continue
         yield from own_files.clashes(name, service, files)
         yield from static_paths.missing(name, service, files)
-        if kind.requirements and kinds.LOCK in files:
-            lock = files[kinds.LOCK]
+        locked = kinds.lock_of(service)
+        if kind.requirements and locked in files:
+            lock = files[locked]
             text = release.content(lock)
             needed = kinds.packages(service, requirements.names(text, lock))
             yield from requirements.problems(text, lock, needed, pythons.version(service), beside=files)
         # A source that lacks only its lock is read, so that everything is reported at once.
-        if not [file for file in kind.needs(service, "", list(files)) if file not in files and file != kinds.LOCK]:
+        if not [file for file in kind.needs(service, "", list(files)) if file not in files and file != locked]:
             yield from kind.problems(service, files)
 
 

@@ -164,19 +164,24 @@ def options(lock: bytes, path: str) -> list[str]:
     ]
 
 
-def compile_command(python_version: str) -> str:
-    """Return the command that makes a lock from requirements.in."""
-    return f"uv pip compile --generate-hashes --python-version {python_version} requirements.in -o requirements.txt"
+def compile_command(python_version: str, lock: str = "requirements.txt") -> str:
+    """Return the command that makes a lock from the file beside it that ends in .in."""
+    return f"uv pip compile --generate-hashes --python-version {python_version} {_unlocked(lock)} -o {lock}"
 
 
-def lock_command(python_version: str, names: Collection[str]) -> str:
+def lock_command(python_version: str, names: Collection[str], lock: str = "requirements.txt") -> str:
     """Return how to make a lock from what a project has: the files in its folder by name."""
+    unlocked = _unlocked(lock)
     for name, command in _TOOLS.items():
-        if name in names and "requirements.in" not in names:
-            return command
-    if "requirements.in" not in names and "requirements.txt" in names:
-        return f"rename it to requirements.in, and run: {compile_command(python_version)}"
-    return compile_command(python_version)
+        if name in names and unlocked not in names:
+            return command.replace("requirements.txt", lock)
+    if unlocked not in names and lock in names:
+        return f"rename it to {unlocked}, and run: {compile_command(python_version, lock)}"
+    return compile_command(python_version, lock)
+
+
+def _unlocked(lock: str) -> str:
+    return f"{lock.removesuffix('.txt')}.in"
 
 
 def problems(
@@ -198,6 +203,7 @@ def problems(
     except PlainstackError as error:
         yield str(error)
         return
+    name_of_lock = Path(path).name
     wrong = [each for each in everything if not each.name]
     yield from (f"{path}:{each.line}: {each.text[:80]}: {why}" for each in wrong if (why := _unfit(each.text)))
     unpinned = [each for each in here if not each.version]
@@ -215,9 +221,9 @@ def problems(
             yield f"{path}:{each.line}: {each.name} is pinned to {both}"
     missing = {name: what for name, what in needed.items() if name not in seen}
     for name, what in missing.items():
-        yield f"{path}: has no {name}, {what}. Add {name} to requirements.in"
+        yield f"{path}: has no {name}, {what}. Add {name} to {_unlocked(name_of_lock)}"
     if unpinned or unhashed or missing:
-        yield f"{path}: make the lock again: {lock_command(python_version, beside)}"
+        yield f"{path}: make the lock again: {lock_command(python_version, beside, name_of_lock)}"
 
 
 def _unfit(text: str) -> str:

@@ -210,6 +210,21 @@ def test_executable_files_are_named_because_a_release_does_not_keep_modes(source
     assert release.read(stack_of(source), "web").source.executables == ("manage.py",)
 
 
+def test_a_service_can_name_another_lock_in_its_source(source: Path) -> None:
+    stack = stack_of(source)
+    usual, web = release.read(stack, "web"), stack.services["web"]
+    other = stack.model_copy(update={"services": {"web": web.model_copy(update={"requirements": "lock/workers.txt"})}})
+    with pytest.raises(InventoryError, match=r"has no lock/workers.txt: .* lock/workers.in -o lock/workers.txt"):
+        release.read(other, "web")
+    (source / "lock").mkdir()
+    (source / "lock/workers.txt").write_text("celery==5.7 --hash=sha256:00\n")
+    with_both = release.read(stack, "web")
+    found = release.read(other, "web")
+    assert found.venv != usual.venv == with_both.venv
+    assert found.id != with_both.id
+    assert found.wheels.files == (("requirements.txt", str(source / "lock/workers.txt")),)
+
+
 @pytest.mark.parametrize("file", ["requirements.txt", "manage.py", "site_/wsgi.py"])
 def test_a_source_that_lacks_required_files_is_refused(source: Path, file: str) -> None:
     (source / file).unlink()

@@ -73,9 +73,8 @@ def test_a_requirement_that_no_host_can_install_is_reported_with_its_line(line: 
 def test_packages_that_run_the_service_must_be_in_the_lock() -> None:
     found = problems(f"django==5.2 {HASH}\n")
     assert found == [
-        "r.txt: has no gunicorn, which runs the service. Add gunicorn to requirements.in",
-        "r.txt: make the lock again: uv pip compile --generate-hashes --python-version 3.13 requirements.in"
-        " -o requirements.txt",
+        "r.txt: has no gunicorn, which runs the service. Add gunicorn to r.in",
+        "r.txt: make the lock again: uv pip compile --generate-hashes --python-version 3.13 r.in -o r.txt",
     ]
     assert problems(f"gunicorn==1 ; sys_platform == 'win32' {HASH}\n")[0].startswith("r.txt: has no gunicorn")
     assert problems("")[0].startswith("r.txt: has no gunicorn")

@@ -201,7 +201,7 @@ class Whole(TestCase):
         self.assertIn("nothing is due", out.getvalue())
 
 
-@skipUnless(connection.vendor == "postgresql", "SQLite has no row locks")
+@skipUnless(connection.vendor != "sqlite", "SQLite has no row locks")
 class TwoWorkers(TransactionTestCase):
     def test_two_workers_with_the_same_machines_store_and_open_everything_once(self) -> None:
         pks = [Machine.objects.create(name=f"m{n}", address="http://m.example/").pk for n in range(20)]
