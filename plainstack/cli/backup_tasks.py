@@ -48,7 +48,7 @@ def backups(
 
     WAL up to: the backup can be restored to any moment between its end and this one. Times are in UTC.
 
-    Exit code: 0, or 1 if there is no usable backup, if WAL is missing since the newest one, if the last restore test of
+    Exit code: 0, or 1 if there is no usable backup, if WAL after the newest one is missing, if the last restore test of
     a backup failed, or if the backup host failed.
     """
     from plainstack.cli import backup_commands, second_copy_commands

@@ -72,10 +72,10 @@ def sentences(known: Mapping[str, bool], found: Mapping[str, Holder]) -> Iterato
     for name, always in known.items():
         holder = found.get(name)
         if holder is not None and holder.host and holder.renewed < _EXPIRED:
-            yield holder.host, f"{name} runs on {holder.host} since {holder.since}", False
+            yield holder.host, f"{name} has run on {holder.host} since {holder.since}", False
         elif holder is not None and always:
             last = f"; {holder.host} renewed its lease {holder.renewed} s ago" if holder.host else ""
-            yield "", f"{name} runs on no host since {holder.since}{last}", True
+            yield "", f"{name} has run on no host since {holder.since}{last}", True
 
 
 def holders(answer: str) -> Mapping[str, Holder]:

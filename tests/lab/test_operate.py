@@ -165,7 +165,7 @@ def test_a_timer_runs_once_for_each_time_whichever_host_is_up(stack: Operator) -
 
 
 def test_status_shows_which_host_runs_a_process_that_runs_once(stack: Operator) -> None:
-    until(lambda: "web-beat runs on app" in stack.inv("status", code=None).out)
+    until(lambda: "web-beat has run on app" in stack.inv("status", code=None).out)
 
 
 def test_every_command_that_changed_something_was_notified(stack: Operator) -> None:

@@ -43,7 +43,7 @@ chown -R barman: {FILES}/web
 
 
 class Copy:
-    """The stack with a second copy on mon1, in a folder of an account that belongs to nothing else."""
+    """The stack with a second copy on mon1, in a folder of an account that is used for nothing else."""
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator

@@ -54,8 +54,8 @@ def missing(facts: Mapping[str, str]) -> str:
     if not (since := facts.get("wal_missing")):
         return ""
     return (
-        f"WAL is missing since {moment(datetime.fromtimestamp(float(since), UTC))} UTC: the primary removed it before"
-        " Barman received it. No moment since then can be restored. Take a full backup: inv backup-now"
+        f"WAL has been missing since {moment(datetime.fromtimestamp(float(since), UTC))} UTC: the primary removed it"
+        " before Barman received it. No moment since then can be restored. Take a full backup: inv backup-now"
     )
 
 

@@ -25,7 +25,7 @@ grep -qsx status=DONE {folder}/meta/*-backup.info || {{
     exit {NO_BASE}
 }}
 [ ! -s {folder}/wal-missing ] || {{
-    echo "WAL is missing since the last backup, so a full one is needed. Take it: inv backup-now" >&2
+    echo "WAL after the last backup is missing, so a full one is needed. Take it: inv backup-now" >&2
     exit {NO_BASE}
 }}
 """

@@ -66,7 +66,7 @@ def test_a_destination_that_cannot_be_meant_is_an_error_with_its_line(to: str, k
     assert error in str(raised.value)
 
 
-def test_without_a_destination_there_is_nothing_of_it() -> None:
+def test_without_a_destination_the_backup_host_gets_nothing_for_a_second_copy() -> None:
     stack = inventories.parse(TEXT.partition("backup:\n  second")[0], "hosts.yaml", Path())
     assert resources(stack) == []
     assert second_copy_state.facts(stack) == ""

@@ -65,7 +65,7 @@ def test_a_host_that_does_not_answer_has_no_cell(stack: Stack) -> None:
         ),
         (
             {"wal_missing": "1795309648.25"},
-            "WAL is missing since 2026-11-22 01:07:28 UTC: the primary removed it before Barman received it."
+            "WAL has been missing since 2026-11-22 01:07:28 UTC: the primary removed it before Barman received it."
             " No moment since then can be restored. Take a full backup: inv backup-now",
         ),
         (
@@ -94,7 +94,7 @@ def test_a_deploy_says_that_wal_is_missing_and_goes_on(stack: Stack) -> None:
     assert list(status.findings(stack, host, Observed(facts={"clock_skew": "1.5"}))) == []
     assert len(list(status.findings(stack, host, Observed(facts={"clock_skew": "7"})))) == 1
     (found,) = status.findings(stack, host, Observed(facts={"wal_missing": "1795309648"}))
-    assert found.text.startswith("WAL is missing since 2026-11-22 01:07:28 UTC")
+    assert found.text.startswith("WAL has been missing since 2026-11-22 01:07:28 UTC")
     assert (found.refused, found.always) == (False, True)
 
 

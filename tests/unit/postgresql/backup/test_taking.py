@@ -119,7 +119,7 @@ def test_an_incremental_backup_needs_a_usable_one(
     (meta.parent / "wal-missing").write_text("1795309648\n")
     done = _begin(stack, tmp_path, monkeypatch, "incremental")
     assert done.returncode == taking.NO_BASE
-    assert "WAL is missing since the last backup, so a full one is needed" in done.stderr
+    assert "WAL after the last backup is missing, so a full one is needed" in done.stderr
 
 
 def _look(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> progress.Progress:

@@ -123,7 +123,9 @@ class Supervisor:
         elif had and row is None:
             self._say("this host has lost the lease")
         elif ask.verb is Verb.LOOK and row and row.tenure != FREE:
-            held = f"{row.holder} has the lease since {row.since}" if row.holder else "the lease has no known history"
+            held = (
+                f"{row.holder} has held the lease since {row.since}" if row.holder else "the lease has no known history"
+            )
             self._say(f"waits: {held}")
         elif self._said == "silence":
             self._say("the database answers again")
