@@ -29,13 +29,15 @@ $(VENV)/.ready: $(VENV)/.installed
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'make $(MAKECMDGOALS) needs root, for the lab: run it with sudo'; exit 1; }
 
-demo: root $(VENV)/.installed ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
-	@echo '== 1/3 inv lab.up: eight Debian hosts on this machine'
-	@$(VENV)/bin/inv lab.up
+# The inventory of the demo: that of this folder, or an example, as in STACK=incidents.
+DEMO := $(if $(STACK),--inventory=stacks/$(STACK)/hosts.yaml)
+demo: root $(VENV)/.installed ## from a bare Debian machine to a deployed and verified stack in the lab; STACK=incidents: that one (needs root)
+	@echo '== 1/3 inv lab.up: Debian hosts on this machine'
+	@$(VENV)/bin/inv lab.up $(DEMO)
 	@echo '== 2/3 inv deploy: bare hosts become the stack'
-	@$(VENV)/bin/inv deploy
+	@$(VENV)/bin/inv deploy $(DEMO)
 	@echo '== 3/3 inv verify: every promise is checked'
-	@$(VENV)/bin/inv verify
+	@$(VENV)/bin/inv verify $(DEMO)
 	@echo
 	@echo 'The stack runs. Try: . .venv/bin/activate; inv status; inv deploy; inv tunnel; inv lab.shell db1; inv lab.down'
 
