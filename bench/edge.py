@@ -4,8 +4,9 @@ Usage: edge.py [--inventory=FILE] [--rounds=N] [--only=rate,latency,reloads] [--
 and h2load. Without --inventory it starts a lab of two hosts, and removes it.
 
 The plain nginx has the stack's TLS settings and certificate, and otherwise what Debian's own nginx.conf says: an access
-log (--plain-log=off: none), gzip, and no limits or headers. It passes requests on to the same application, or serves
-the same file. All four are measured in turns, from inside the lab's network, so that other work on this machine slows
+log (--plain-log=off: none), gzip, and no limits or headers. It passes requests on to the same application, over
+connections that it keeps, or serves the same file, without a cache. No system call filter slows it, unlike the
+balancer's unit. All four are measured in turns, from inside the lab's network, so that other work on this machine slows
 all of them alike. CPU time is that of the nginx in question alone; rates include that of the client and of the
 application, which share this machine.
 

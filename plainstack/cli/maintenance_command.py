@@ -111,6 +111,8 @@ def _change(
     def one(name: str) -> None:
         for service in chosen:
             script = services.close(service, wanted(service)) if action == "on" else services.open_again(service)
+            if service == chosen[-1]:
+                script += services.SEEN
             record = audit.started(who, commit, typed, f"maintenance {service}", [f"maintenance {action}"], "done")
             done = sessions.to(name).script(f"set -e\n{script}{record}", step=f"maintenance {action} {service}")
             if done.code != 0:

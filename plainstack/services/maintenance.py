@@ -15,6 +15,9 @@ PAGES = "/var/lib/plainstack-maintenance"
 FACTS = f'[ ! -x "${{ROOT:-}}{PROGRAM}" ] || {{ echo maintenance=known; "${{ROOT:-}}{PROGRAM}" status; }}'
 """The script that prints which services a balancer has closed; without `maintenance=known` it cannot close any."""
 
+SEEN = "sleep 1\n"
+"""The script that returns when all workers act on a change: open_file_cache_valid in the balancers' configuration."""
+
 MESSAGE = "We are working on this site. Please try again in a few minutes."
 LONGEST = 500
 

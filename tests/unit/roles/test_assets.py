@@ -10,6 +10,7 @@ import pytest
 
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
@@ -137,6 +138,7 @@ def test_a_service_in_maintenance_serves_no_files(edge: Edge) -> None:
     page = edge.folder / "var/lib/plainstack-maintenance/web.html"
     page.write_text("closed")
     try:
-        assert edge.status(f"{SHOP}/static/css/base.css") == "503"
+        until(lambda: edge.status(f"{SHOP}/static/css/base.css") == "503", "the maintenance page")
     finally:
         page.unlink()
+    until(lambda: edge.status(f"{SHOP}/static/css/base.css") == "200", "the end of the maintenance")

@@ -155,9 +155,10 @@ def test_maintenance_comes_before_the_cache(edge: Edge) -> None:
     page = edge.folder / "var/lib/plainstack-maintenance/web.html"
     page.write_text("closed\n")
     try:
-        assert edge.curl(f"{SHOP}/told?m")[::2] == ("503", "closed\n")
+        until(lambda: edge.curl(f"{SHOP}/told?m")[::2] == ("503", "closed\n"), "the maintenance page")
     finally:
         page.unlink()
+    until(lambda: found(edge, "/told?m")[0] == "hit", "the end of the maintenance")
 
 
 def test_health_pages_and_streams_are_never_cached(edge: Edge) -> None:

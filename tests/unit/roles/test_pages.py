@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
+from plainstack.services import maintenance
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, running
 
@@ -63,10 +65,17 @@ def test_a_failure_is_answered_by_the_stacks_own_page_with_its_status(edge: Edge
 def test_maintenance_has_the_stacks_own_page_and_files_are_served_meanwhile(edge: Edge) -> None:
     program = edge.folder / "etc/plainstack/balancer/maintenance"
     environment = {**os.environ, "ROOT": str(edge.folder)}
-    subprocess.run([program, "on", "web", "2026-11-26", "jane", "Moving & more"], env=environment, check=True)
+
+    def run(*words: str) -> None:
+        script = f"{shlex.join([str(program), *words])}\n{maintenance.SEEN}"
+        subprocess.run(["sh", "-euc", script], env=environment, check=True)
+
+    # All workers know now that there is no page.
+    assert {edge.status("https://shop.example/page") for _ in range(8)} == {"200"}
+    run("on", "web", "2026-11-26", "jane", "Moving & more")
     status, headers, body = edge.curl("https://shop.example/page")
     robots = edge.curl("https://shop.example/robots.txt")
-    subprocess.run([program, "off", "web"], env=environment, check=True)
+    run("off", "web")
     assert (status, body) == ("503", "<h1>Closed: Moving &amp; more</h1>\n")
     assert "retry-after: 300" in headers
     assert (robots[0], robots[2]) == ("200", FILES["robots.txt"])
