@@ -60,7 +60,7 @@ def _drop_scratch(_stack: Stack, _step: RestoreStep, _who: str) -> str:
 def _close(_stack: Stack, step: RestoreStep, who: str) -> str:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     state = maintenance.Closed(now, who, maintenance.MESSAGE)
-    return "".join(maintenance.close(service, state) for service in step.about)
+    return "".join(maintenance.close(service, state) for service in step.about) + maintenance.SEEN
 
 
 def _open(_stack: Stack, step: RestoreStep, _who: str) -> str:
