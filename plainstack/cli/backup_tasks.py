@@ -67,6 +67,7 @@ def backups(
         "backup": "the id of a backup, from `inv backups` (default: the newest)",
         "from_copy": "fetch the backup and its WAL from the second copy",
         "at": 'recover to this time: --at="2026-11-21 14:03:00+00" (default: as far as there is WAL)',
+        "host": "a db host that copies the restored cluster and checks the copy (default: only the backup host)",
         "inventory": SELECT["inventory"],
         **JSON,
     },
@@ -75,6 +76,7 @@ def restore_test(
     _c: Context,
     backup: str = "latest",
     at: str = "",
+    host: str = "",
     from_copy: bool = False,
     inventory: str = "hosts.yaml",
     json: bool = False,
@@ -82,10 +84,11 @@ def restore_test(
     """Restore a backup on the backup host, check it, and delete it again; says how long that took.
 
     The restored cluster is cut off from the network. Its files, pages, tables and indexes are checked, and its tables
-    compared with what was recorded when the backup was taken. The test continues if the connection breaks.
+    compared with what was recorded when the backup was taken. The test continues if the connection breaks; with --host,
+    it ends, and both hosts delete what they have of it.
 
     Exit code: 0, or 1 if the test failed or could not run.
     """
     from plainstack.cli import restore_test_command
 
-    restore_test_command.restore_test(inventory, backup, at, from_copy=from_copy, json=json)
+    restore_test_command.restore_test(inventory, backup, at, host, from_copy=from_copy, json=json)

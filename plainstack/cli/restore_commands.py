@@ -145,22 +145,23 @@ class _Run:
         if warning := skewed(held.clock_skew):
             self.console.line(f"{now.backup}: {warning}", "yellow")
         source = base_of(held, moment, began, running=len(primaries) == 1)
+        if source.says:
+            self.console.line(f"{now.backup}: {source.says}", "yellow")
         leading = primaries or now.reached
         if not leading:
             raise Refused(f"no db host answers ({', '.join(now.topology.nodes)}), so there is none to restore to")
         leader = max(leading, key=lambda node: node.timeline).name
+        until = None if moment.before_xid else moment.at or source.backup.end
         shut = frozenset[str]().union(*(here or () for here in now.closed.values()))
         return Request(
             id=began.strftime("%Y%m%dT%H%M%S"),
             moment=moment.key,
             says=moment.says,
-            target=moment.words(source.id, or_end=not primaries),
+            target=moment.words(source, or_end=not primaries),
             leader=leader,
             before=leader if primaries else "",
             closed=tuple(name for name in closable(self.stack) if name not in shut),
-            files=tuple(
-                files_with(self.console, self.restoration, now, None if moment.before_xid else moment.at or source.end)
-            ),
+            files=tuple(files_with(self.console, self.restoration, now, until)),
         )
 
     def _reachable(self, now: Situation) -> str:

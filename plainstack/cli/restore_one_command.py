@@ -41,14 +41,16 @@ def restore_one(
         with OneTable(stack, copy, say) as work:
             work.check()
             source = base_of(work.catalogue(), wanted, datetime.now(UTC), running=True)
-            done = work.restore(source.id, wanted.words(source.id, or_end=True)[1:])
+            if source.says:
+                say(f"note: {source.says}")
+            done = work.restore(source.backup.id, wanted.words(source, or_end=True)[1:])
         seconds = time.monotonic() - began
         if json:
             document(
                 {
                     "restored": copy.says,
                     "as": copy.becomes,
-                    "backup": source.id,
+                    "backup": source.backup.id,
                     "primary": done.primary,
                     "rows": done.rows,
                     "left_out": list(done.left_out),

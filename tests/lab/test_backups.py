@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -106,6 +107,13 @@ def test_a_backup_that_fails_says_why_and_what_to_type(operator: Operator) -> No
         operator.on("bak1", "cd /var/lib/barman && mv pgpass .pgpass")
     assert "the primary refuses the password of streaming_barman" in said
     assert "inv deploy" in said
+    base = f"/var/lib/barman/{operator.stack}/base"
+    operator.on("bak1", f"mount -t tmpfs -o size=4m,mode=700,uid=barman,gid=barman tmpfs {base}")
+    try:
+        said = operator.inv("backup-now", code=1).text
+    finally:
+        operator.on("bak1", f"umount {base}")
+    assert "the disk of /var/lib/barman on the backup host is full" in said
 
 
 def test_a_wal_file_that_was_removed_from_the_archive_is_noticed(operator: Operator) -> None:
@@ -192,7 +200,7 @@ def test_a_backup_host_that_was_away_for_too_long_starts_anew_and_everything_say
     assert any("slot barman is lost: Barman was away for too long" in text for text in status["findings"])
 
     operator.on("bak1", f"systemctl start {RECEIVING}")
-    missing = "WAL has been missing since 20"
+    missing = "WAL is missing since 20"
     until(lambda: any(missing in text for text in operator.json("status", "--host=bak1", code=None)[0]["problems"]))
     mended = f"test -e /var/lib/barman/{operator.stack}/wal-mended && pgrep -x pg_receivewal"
     until(lambda: operator.on("bak1", mended, check=False), "Barman receives WAL again")
@@ -222,6 +230,9 @@ def test_prometheus_has_the_alerts_that_the_reported_values_call_for(operator: O
     operator.on("bak1", f"systemctl stop plainstack-backup-metrics.timer && sed -i {edits} {barman.METRICS}")
     wanted = {"BackupTooOld", "BackupWalBehind", "RestoreTestFailed", "BackupClockSkew"}
     until(lambda: wanted <= alerts(operator), wanted)
+    clock = re.compile("the clock is .* behind the primary's.*timedatectl")
+    assert clock.search(operator.inv("backups", code=1).text.replace("\n", " "))
+    assert any(clock.search(text) for text in operator.json("status", "--host=bak1", code=None)[0]["problems"])
     operator.on("bak1", "systemctl start plainstack-backup-metrics.timer plainstack-backup-metrics.service")
     until(lambda: not wanted & alerts(operator), wanted)
 

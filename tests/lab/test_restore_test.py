@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from plainstack.postgresql.layout import BIN, UNIT
-from plainstack.postgresql.restore import scratch
+from plainstack.postgresql.restore import elsewhere, scratch
 from tests.lab import labs
 from tests.lab.conftest import Operator
 from tests.lab.writer import Writer, sql
@@ -70,6 +70,20 @@ def test_a_backup_that_can_be_restored_passes_and_nothing_of_it_stays(backed_up:
     await_left(operator)
     listed = {one["id"]: one for one in operator.json("backups")["backups"]}
     assert listed[backup["id"]]["restore_test"]["passed"]
+
+
+def test_a_db_host_copies_the_restored_cluster_and_checks_the_copy_apart_from_the_live_one(
+    backed_up: tuple[Operator, Any],
+) -> None:
+    operator, backup = backed_up
+    result = operator.json("restore-test", f"--backup={backup['id']}", "--host=db2")
+    assert (result["host"], result["passed"], result["problems"]) == ("db2", True, [])
+    listed = {one["id"]: one for one in operator.json("backups")["backups"]}
+    assert listed[backup["id"]]["restore_test"]["host"] == "db2"
+    await_left(operator)
+    assert not operator.on("db2", f"ls -d {elsewhere.FOLDER} 2>/dev/null", check=False)
+    refused = operator.inv("restore-test", "--host=app1", code=1).text
+    assert "app1 does not have the role db" in refused
 
 
 def test_a_file_of_the_backup_that_changed_is_caught_with_its_table(backed_up: tuple[Operator, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from plainstack.errors import PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup.barman import server
+from plainstack.postgresql.backup.tested import RestoreTest
 from plainstack.shipped import FILES
 
 DONE = "DONE"
@@ -35,8 +36,9 @@ class Backup:
     """An entry of the catalogue; times are in UTC, sizes in bytes. What Barman does not know (yet) is None or empty.
 
     `parent` is the ID of the backup that an incremental one is based on. `deduplicated` is the size of the files that
-    are not shared with another backup. `status` is Barman's: a backup can be used if it is DONE. `retention` is how
-    Barman's retention policy judges it (VALID, OBSOLETE, ...), if that was asked.
+    are not shared with another backup, `cluster` that of the restored database cluster. `status` is Barman's: a backup
+    can be used if it is DONE. `retention` is how Barman's retention policy judges it (VALID, OBSOLETE, ...), if that
+    was asked.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Backup:
     end: datetime | None = None
     size: int | None = None
     deduplicated: int | None = None
+    cluster: int | None = None
     timeline: int = 0
     begin_wal: str = ""
     end_wal: str = ""
@@ -60,6 +63,11 @@ class Backup:
     def seconds(self) -> float | None:
         """How long the copy took."""
         return (self.end - self.begin).total_seconds() if self.begin and self.end else None
+
+    @property
+    def restored_bytes(self) -> int:
+        """How many bytes the restored database cluster has; 0 if Barman does not know."""
+        return self.cluster or self.size or 0
 
     def as_data(self) -> dict[str, object]:
         """Return the backup as a JSON object; times are in ISO 8601."""
@@ -105,24 +113,21 @@ class Partial:
 
 
 @dataclass(frozen=True)
-class RestoreTest:
-    """The result of a backup's last restore test; `seconds` is how long the restore took (RTO)."""
+class Timeline:
+    """A timeline: when the backup host got its history, and where its ancestors end."""
 
-    backup: str
+    number: int
     at: datetime
-    passed: bool
-    seconds: float | None = None
-    rpo_seconds: float | None = None
-    problems: tuple[str, ...] = ()
+    history: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All that the backup host holds: `backups` and `runs` in order, the oldest first.
+    """All that the backup host holds: `backups`, `runs` and `timelines` in order, the oldest first.
 
     `history` is where the ancestors of the newest timeline end, as pairs of a timeline and an LSN, the oldest first.
-    `clock_skew` is by how many seconds the host's clock was last found ahead of the primary's. `test_refused` is why
-    the last restore test could not run, as a sentence; empty if it could.
+    `timelines` lacks those without ancestors. `clock_skew` is by how many seconds the host's clock was last found ahead
+    of the primary's. `test_refused` is why the last restore test could not run; empty if it could.
     """
 
     server: str
@@ -130,6 +135,7 @@ class Catalogue:
     runs: tuple[Run, ...] = ()
     partials: tuple[Partial, ...] = ()
     history: tuple[tuple[int, str], ...] = ()
+    timelines: tuple[Timeline, ...] = ()
     restore_tests: Mapping[str, RestoreTest] = field(default_factory=dict)
     segment_bytes: int = 2**24
     clock_skew: float = 0
@@ -192,8 +198,11 @@ def parse(text: str) -> Catalogue:
             backups=tuple(_backup(one, data["retention"]) for one in data["backups"]),
             runs=tuple(Run(one["first"], one["last"], _at(one["from"]), _at(one["to"])) for one in data["runs"]),
             partials=tuple(Partial(one["name"], _at(one["at"])) for one in data["partial"]),
-            history=tuple((int(timeline), lsn) for timeline, lsn in data["history"]),
-            restore_tests={key: _restore_test(key, one) for key, one in data["restore_tests"].items()},
+            history=_ends(data["history"]),
+            timelines=tuple(
+                Timeline(one["timeline"], _at(one["at"]), _ends(one["history"])) for one in data["timelines"]
+            ),
+            restore_tests={key: RestoreTest.parse(key, one) for key, one in data["restore_tests"].items()},
             segment_bytes=int(data["segment_bytes"]),
             clock_skew=float(data["clock_skew"]),
             test_refused=str(data["restore_test_refused"].get("why", "")),
@@ -212,6 +221,7 @@ def _backup(data: dict[str, Any], retention: Mapping[str, str]) -> Backup:
         end=_time(data["end_time"]),
         size=data["size"],
         deduplicated=data["deduplicated_size"],
+        cluster=data["cluster_size"],
         timeline=data["timeline"] or 0,
         begin_wal=data["begin_wal"] or "",
         end_wal=data["end_wal"] or "",
@@ -223,15 +233,8 @@ def _backup(data: dict[str, Any], retention: Mapping[str, str]) -> Backup:
     )
 
 
-def _restore_test(backup: str, data: dict[str, Any]) -> RestoreTest:
-    return RestoreTest(
-        backup,
-        _utc(datetime.fromisoformat(data["at"])),
-        bool(data["passed"]),
-        data.get("seconds"),
-        data.get("rpo_seconds"),
-        tuple(str(one) for one in data.get("problems", ())),
-    )
+def _ends(pairs: list[list[Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple((int(timeline), str(lsn)) for timeline, lsn in pairs)
 
 
 def _time(text: str | None) -> datetime | None:

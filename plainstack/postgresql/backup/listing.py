@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from plainstack.postgresql.backup.catalogue import DONE, WAITING, Backup, Catalogue, RestoreTest
+from plainstack.postgresql.backup.catalogue import DONE, WAITING, Backup, Catalogue
 from plainstack.postgresql.backup.clock import skewed
 from plainstack.postgresql.backup.recoverable import Gap, gaps, open_gaps, reach, windows
+from plainstack.postgresql.backup.tested import RestoreTest
 from plainstack.postgresql.topology import TABLESPACES
 from plainstack.wording import duration, size
 
@@ -50,7 +51,8 @@ def _unusable(catalogue: Catalogue, backup: Backup) -> str:
 def _tested(test: RestoreTest | None, now: datetime) -> str:
     if test is None:
         return "never"
-    return f"{'passed' if test.passed else 'FAILED'} {duration((now - test.at).total_seconds())} ago"
+    where = f" on {test.host}" if test.host else ""
+    return f"{'passed' if test.passed else 'FAILED'} {duration((now - test.at).total_seconds())} ago{where}"
 
 
 def sentences(catalogue: Catalogue) -> list[str]:

@@ -108,6 +108,12 @@ def number(catalogue: Catalogue, segment: str) -> int:
     return int(segment[8:16], 16) * (2**32 // catalogue.segment_bytes) + int(segment[16:], 16)
 
 
+def segment_at(catalogue: Catalogue, lsn: str) -> int:
+    """Return the number of the segment that contains an LSN."""
+    high, low = (int(half, 16) for half in lsn.split("/"))
+    return ((high << 32) + low) // catalogue.segment_bytes
+
+
 def _name(catalogue: Catalogue, timeline: int, segment: int) -> str:
     high, low = divmod(segment, 2**32 // catalogue.segment_bytes)
     return f"{timeline:08X}{high:08X}{low:08X}"
@@ -117,8 +123,7 @@ def _spans(catalogue: Catalogue) -> Iterator[_Span]:
     """Yield the newest history. The segment in which a timeline ended is complete only on the next timeline."""
     first = 0
     for timeline, lsn in catalogue.history:
-        high, low = (int(half, 16) for half in lsn.split("/"))
-        end = ((high << 32) + low) // catalogue.segment_bytes
+        end = segment_at(catalogue, lsn)
         yield _Span(timeline, first, end)
         first = end
     received = catalogue.received

@@ -57,16 +57,26 @@ sync {CLUSTERS}
 """
 
 
-def _copy(step: RestoreStep) -> str:
-    (source,) = step.about
+def copying(source: str, programs: str) -> str:
+    """Return shell code that copies the served cluster of the backup host `source` to the folder $new, with progress.
+
+    `programs` is the folder of PostgreSQL's programs.
+    """
     conninfo = f"{scratch.conninfo(source)} sslrootcert={TLS}/ca.crt sslcert={TLS}/host.crt sslkey={TLS}/host.key"
     return f"""\
-new={DATA}.new
-rm -rf "$new"
 ( while sleep 5; do echo "progress: $(du -sm "$new" 2>/dev/null | cut -f1) MB copied"; done ) 8>&- &
 shown=$!
 trap 'kill "$shown" 2>/dev/null || :' EXIT
-{AS_POSTGRES} {BIN}/pg_basebackup -D "$new" -X stream -c fast --no-slot -w -d {quote(conninfo)}
+{AS_POSTGRES} {programs}/pg_basebackup -D "$new" -X stream -c fast --no-slot -w -d {quote(conninfo)}
+"""
+
+
+def _copy(step: RestoreStep) -> str:
+    (source,) = step.about
+    return f"""\
+new={DATA}.new
+rm -rf "$new"
+{copying(source, BIN)}\
 rm -f "$new/standby.signal" "$new/recovery.signal"
 sync "$new" "$new/global/pg_control"
 rm -rf {DATA}

@@ -7,10 +7,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plainstack.errors import Refused
+from plainstack.postgresql.backup.abandoned import contains, left_at
 from plainstack.postgresql.backup.catalogue import Backup, Catalogue
 from plainstack.postgresql.backup.recoverable import on_newest_history, windows
 
 _EXAMPLE = "2026-11-21 14:03:00+00"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The backup to start from, and the timeline to follow if it is not the newest one, or 0."""
+
+    backup: Backup
+    timeline: int = 0
+
+    @property
+    def id(self) -> str:
+        """The ID of the backup."""
+        return self.backup.id
+
+    @property
+    def says(self) -> str:
+        """What it means that the timeline is not the newest one, as a sentence; empty if it is."""
+        if not self.timeline:
+            return ""
+        return (
+            f"this moment is on timeline {self.timeline}, which a restore or a failover abandoned later;"
+            " the database is recovered along it"
+        )
 
 
 @dataclass(frozen=True)
@@ -35,16 +59,20 @@ class Moment:
         """The moment as a restore records it, to recognize a command that is typed again."""
         return f"{self.at.isoformat() if self.at else ''} {self.before_xid or ''} {self.backup}".strip()
 
-    def words(self, backup: str, *, or_end: bool) -> tuple[str, ...]:
+    def words(self, start: Start, *, or_end: bool) -> tuple[str, ...]:
         """Return the moment as options of the program that recovers a copy from a backup.
 
         With `or_end`, a time after the last commit means the end of the WAL.
         """
+        backup = f"--backup={start.id}"
+        along = (f"--timeline={start.timeline}",) if start.timeline else ()
         if self.at:
-            return (f"--backup={backup}", f"--at={self.at.isoformat()}", *(["--or-end"] if or_end else []))
+            # No commit will follow on an abandoned timeline.
+            end = ("--or-end",) if or_end or along else ()
+            return (backup, f"--at={self.at.isoformat()}", *along, *end)
         if self.before_xid:
-            return (f"--backup={backup}", f"--before-xid={self.before_xid}")
-        return (f"--backup={backup}", "--consistent")
+            return (backup, f"--before-xid={self.before_xid}", *along)
+        return (backup, "--consistent", *along)
 
 
 def typed(at: str, before_xid: str, backup: str) -> Moment:
@@ -77,33 +105,52 @@ def _xid(text: str) -> int:
     return int(text)
 
 
-def base_of(catalogue: Catalogue, moment: Moment, now: datetime, *, running: bool) -> Backup:
-    """Return the backup to start from. Raises Refused, with the moments that can be reached, if this one cannot.
+def base_of(catalogue: Catalogue, moment: Moment, now: datetime, *, running: bool) -> Start:
+    """Return where to start from. Raises Refused, with the moments that can be reached, if this one cannot.
 
-    If a primary is `running`, Barman can still receive its newest WAL, so the last period extends to `now`.
+    A time means the database as it was then: on a history that was abandoned since, if it was on that. If a primary is
+    `running`, Barman can still receive its newest WAL, so the last period extends to `now`.
     """
-    usable = [one for one in catalogue.usable if one.end and on_newest_history(catalogue, one)]
+    usable = [one for one in catalogue.usable if one.end]
     if not usable:
         raise Refused("there is no usable backup to restore from. Look at them: inv backups")
-    if moment.backup:
-        usable = [_named(catalogue, usable, moment.backup)]
+    named = _named(usable, moment.backup) if moment.backup else None
     if moment.at:
-        _must_be_recoverable(catalogue, moment.at, now, running=running)
-        usable = [one for one in usable if one.end and one.end <= moment.at]
-        if not usable:
-            end = catalogue.by_id[moment.backup].end
-            raise Refused(f"backup {moment.backup} ended {_shown(end)}, after that moment. Leave --backup out")
-    return usable[-1]
+        timeline = left_at(catalogue, moment.at)
+        # The periods are those of the newest history. If WAL of another is missing, the recovery says so.
+        if not timeline:
+            _must_be_recoverable(catalogue, moment.at, now, running=running)
+    else:
+        timeline = named.timeline if named and not on_newest_history(catalogue, named) else 0
+    on_it = [one for one in usable if _on(catalogue, timeline, one)]
+    if named and named not in on_it:
+        ids = ", ".join(one.id for one in on_it) or "none"
+        raise Refused(
+            f"--backup={named.id}: at that moment, the database was on a history without it. Usable are: {ids}"
+        )
+    starts = [named] if named else on_it
+    if moment.at:
+        starts = [one for one in starts if one.end and one.end <= moment.at]
+    if named and not starts:
+        raise Refused(f"backup {named.id} ended {_shown(named.end)}, after that moment. Leave --backup out")
+    if not starts:
+        raise Refused(
+            f"no backup that ended before that moment is on the history that the database had then"
+            f"{f' (timeline {timeline})' if timeline else ''}. Look at them: inv backups"
+        )
+    return Start(starts[-1], timeline)
 
 
-def _named(catalogue: Catalogue, usable: list[Backup], name: str) -> Backup:
+def _on(catalogue: Catalogue, timeline: int, backup: Backup) -> bool:
+    return contains(catalogue, timeline, backup) if timeline else on_newest_history(catalogue, backup)
+
+
+def _named(usable: list[Backup], name: str) -> Backup:
     for one in usable:
         if one.id == name:
             return one
     ids = ", ".join(one.id for one in usable)
-    if name not in catalogue.by_id:
-        raise Refused(f"--backup={name}: there is no such backup. Usable are: {ids}")
-    raise Refused(f"--backup={name}: it is incomplete, or its history was abandoned. Usable are: {ids}")
+    raise Refused(f"--backup={name}: there is no such backup, or it is incomplete. Usable are: {ids}")
 
 
 def _must_be_recoverable(catalogue: Catalogue, at: datetime, now: datetime, *, running: bool) -> None:

@@ -95,9 +95,29 @@ def _reanchor(stack: Stack, step: RestoreStep, who: str) -> str:
 {scratch.stop_script(SCRATCH)}\
 {_silence(stack, step, who)}\
 rm -f {barman.missing_file(stack)} {barman.folder(stack)}/wal-mended
+{_keep_abandoned(stack)}\
 runuser -u barman -- barman -q receive-wal --reset {server}
 {_receive(stack, step, who)}\
 touch {RECORDS}/{restore}.{mark}
+"""
+
+
+def _keep_abandoned(stack: Stack) -> str:
+    """Return shell code that archives the last, incomplete segment of an abandoned timeline, which a reset removes.
+
+    Of the new timeline, which Barman may receive already if this step is repeated, nothing is touched.
+    """
+    folder = barman.folder(stack)
+    conninfo = f"{barman.conninfo(stack)} user=streaming_barman replication=true"
+    return f"""\
+live=$(runuser -u barman -- psql -XAtqw -c IDENTIFY_SYSTEM {quote(conninfo)} | cut -d '|' -f 2) || live=
+segment=$(cat {folder}/meta/*-backup.info 2>/dev/null | sed -n 's/^xlog_segment_size=//p' | tail -n 1)
+for part in {folder}/streaming/*.partial; do
+    [ -n "$live" ] || break
+    case ${{part##*/}} in "$(printf %08X "$live")"*) continue ;; esac
+    if [ "$(stat -c %s "$part" 2>/dev/null)" = "${{segment:-16777216}}" ]; then mv "$part" "${{part%.partial}}"; fi
+done
+[ -z "$live" ] || runuser -u barman -- barman -q archive-wal {barman.server(stack)}
 """
 
 

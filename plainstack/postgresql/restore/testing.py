@@ -1,9 +1,12 @@
-"""Restore tests: a backup is restored on the backup host, checked, compared with its record, and deleted again."""
+"""Restore tests: a backup is restored, checked, compared with its record, and deleted again.
+
+That happens on the backup host; elsewhere.py lets a db host check a copy.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from shlex import join
@@ -35,7 +38,8 @@ class Result:
     def sentences(self) -> Iterator[str]:
         """Yield its results as sentences, without the problems and notes."""
         copy = " from the second copy" if self.data.get("from_copy") else ""
-        verdict = f"can be restored{copy}" if self.passed else f"FAILED the restore test{copy}"
+        host = f" on {self.data['host']}" if self.data.get("host") else ""
+        verdict = f"can be restored{copy}{host}" if self.passed else f"FAILED the restore test{copy}{host}"
         yield f"backup {self.backup} {verdict}"
         yield f"time to restore: {duration(self.seconds)}"
         if self.rpo_seconds is not None:
@@ -46,15 +50,25 @@ class Result:
             yield f"compared with their hashes: {files} files of services"
 
 
-def script(backup: str = "latest", at: datetime | None = None, *, from_copy: bool = False) -> str:
-    """Return shell code for root on the backup host that tests a backup, as far as the time `at` or the end of the WAL.
+def options(backup: str = "latest", at: datetime | None = None, timeline: int = 0) -> list[str]:
+    """Return a backup, a time and the timeline to follow (0: the newest) as options of the backup host's program."""
+    words = [f"--backup={backup}", *([f"--at={at.isoformat()}"] if at else [])]
+    return [*words, *([f"--timeline={timeline}"] if timeline else [])]
+
+
+def script(wanted: Sequence[str] = (), *, from_copy: bool = False) -> str:
+    """Return shell code for root on the backup host that tests a backup; `wanted` are its `options`.
 
     With `from_copy`, the backup and its WAL are fetched from the second copy. It prints lines of progress, then
     the result as JSON. Its exit code is 1 if the test failed.
     """
-    words = ["test", f"--backup={backup}", *([f"--at={at.isoformat()}"] if at else [])]
-    words += ["--from-copy"] if from_copy else []
+    words = ["test", *wanted, *(["--from-copy"] if from_copy else [])]
     return f"/usr/bin/python3 -I {PROGRAM} {join(words)}\n"
+
+
+def printed(data: dict[str, Any]) -> str:
+    """Return a result as the one line that `parse` reads."""
+    return json.dumps(data)
 
 
 def is_result(line: str) -> bool:

@@ -26,7 +26,7 @@ PRINTED = {
 
 
 def test_the_program_understands_the_script() -> None:
-    words = shlex.split(testing.script("20261126T115436", datetime(2026, 11, 21, 14, 3, tzinfo=UTC)))
+    words = shlex.split(testing.script(testing.options("20261126T115436", datetime(2026, 11, 21, 14, 3, tzinfo=UTC))))
     found = commands.parser().parse_args(words[3:])
     assert (found.verb, found.backup) == ("test", "20261126T115436")
     assert commands.options_of(found)["target"] == ["time", "2026-11-21 14:03:00.000000+00"]

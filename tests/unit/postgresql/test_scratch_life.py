@@ -20,7 +20,7 @@ from base_backup import BaseBackup
 from life import Life, Wanted
 from place import Cluster, Failed, NoRoom, Place, read_json, write_json
 from recovery import Logged, Target
-from trial import Trial
+from trial import Lend, Trial
 
 UP = "LOG:  redo done at 0/120 system usage\nLOG:  database system is ready to accept connections\n"
 STOPPED = "LOG:  recovery stopping before commit of transaction 745, time x\n"
@@ -167,7 +167,13 @@ def test_the_unit_survives_a_full_disk_says_so_and_deletes_what_it_restored(
 def tried(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a restore test in which this is found, with a server that writes these logs."""
 
-    def run(*logs: str, files: tuple[str, ...] = (), tables: tuple[str, ...] = (), rows: str = "") -> dict[str, Any]:
+    def run(
+        *logs: str,
+        files: tuple[str, ...] = (),
+        tables: tuple[str, ...] = (),
+        rows: str = "",
+        lend: Lend | None = None,
+    ) -> dict[str, Any]:
         damaged = [damage.Damaged(file, "checksum mismatch") for file in files]
         monkeypatch.setattr(damage, "of_backup", lambda *_: damaged)
         monkeypatch.setattr(damage, "of_pages", lambda *_: [])
@@ -175,7 +181,7 @@ def tried(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         differs = compared.Comparison([rows] if rows else [], [], 3, 70)
         monkeypatch.setattr(compared, "compare", lambda *_: differs)
         Server.logs = iter(logs)
-        return Trial(place, "latest", Target(), lambda _: None).run()
+        return Trial(place, Wanted(), lambda _: None, lend=lend).run()
 
     return run
 
@@ -218,6 +224,25 @@ def test_a_cluster_that_does_not_start_fails_the_test_and_damaged_files_are_stil
     ]
     assert result["rpo_seconds"] is None
     assert not place.cluster("restore-test").folder.exists()
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_lent_cluster_is_checked_first_and_its_result_is_left_to_the_other_host(
+    place: Place, tried: Callable[..., dict[str, Any]]
+) -> None:
+    lent: list[dict[str, Any]] = []
+    result = tried(PAUSED, UP, tables=("not looked at here",), lend=lambda _, known: lent.append(known))
+    assert (result["lent"], result["passed"], lent) == (True, True, [result])
+    assert Server.started[-1]["listen_addresses"] == "*"
+    assert list(place.tests.iterdir()) == []
+    assert not place.cluster("restore-test").folder.exists()
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_damaged_cluster_is_not_lent(place: Place, tried: Callable[..., dict[str, Any]]) -> None:
+    result = tried(PAUSED, UP, rows="table y has 1 rows", lend=lambda *_: pytest.fail("it was lent"))
+    assert (result["lent"], result["problems"]) == (False, ["table y has 1 rows"])
+    assert not read_json(place.tests / f"{BACKUP.id}.json")["passed"]
 
 
 def test_a_backup_without_a_record_passes_with_a_note(tried: Callable[..., dict[str, Any]]) -> None:

@@ -15,8 +15,9 @@ from plainstack.errors import PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import catalogue
 from plainstack.postgresql.backup.barman import METRICS
-from plainstack.postgresql.backup.catalogue import Backup, Catalogue, Partial, RestoreTest, Run, Tablespace
+from plainstack.postgresql.backup.catalogue import Backup, Catalogue, Partial, Run, Tablespace
 from plainstack.postgresql.backup.recoverable import gaps, windows
+from plainstack.postgresql.backup.tested import RestoreTest
 from tests import inventories
 from tests.unit.postgresql.backup.holdings import INFO
 
@@ -77,6 +78,7 @@ def test_backups_are_read_with_their_sizes_times_and_tablespaces(stack: Stack, t
         end=datetime(2026, 11, 22, 1, 7, 28, 337458, UTC),
         size=32160780,
         deduplicated=32160780,
+        cluster=32487528,
         timeline=1,
         begin_wal="000000010000000000000003",
         end_wal="000000010000000000000004",
@@ -104,6 +106,9 @@ def test_received_wal_is_read_as_runs_with_their_times(stack: Stack, tmp_path: P
         Run("000000020000000100000002", "000000020000000100000002", _at(110), _at(110)),
     )
     assert found.history == ((1, "1/2000060"),)
+    assert [(one.number, one.history) for one in found.timelines] == [(2, found.history)]
+    (held / "wals/00000002.history").rename(held / "streaming/00000002.history")
+    assert _read(stack, tmp_path)[0].timelines == found.timelines
     assert found.received == Partial("000000020000000100000003", _at(111))
 
 

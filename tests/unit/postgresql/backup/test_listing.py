@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from plainstack.postgresql.backup import listing
-from plainstack.postgresql.backup.catalogue import Backup, Catalogue, RestoreTest, Tablespace
+from plainstack.postgresql.backup.catalogue import Backup, Catalogue, Tablespace
+from plainstack.postgresql.backup.tested import RestoreTest
 from tests.unit.postgresql.backup.holdings import at, backup, run
 
 FULL = backup(60, 5, retention="VALID", size=32160780)
@@ -51,6 +52,8 @@ def test_the_result_of_a_restore_test_is_shown_and_a_failed_one_is_a_problem() -
     tested = replace(HELD, restore_tests={"60": RestoreTest("60", at(5000) - timedelta(days=2), True, 9.5)})
     assert listing.rows(tested, at(5000))[0][-1] == "passed 2 d ago"
     assert listing.problems(tested) == []
+    elsewhere = RestoreTest("60", at(4000), True, 9.5, host="db2")
+    assert listing.rows(replace(HELD, restore_tests={"60": elsewhere}), at(5000))[0][-1] == "passed 16 min ago on db2"
     failed = replace(HELD, restore_tests={"60": RestoreTest("60", at(4000), False, None, None, ("page 7 is bad",))})
     assert listing.rows(failed, at(5000))[0][-1] == "FAILED 16 min ago"
     assert listing.problems(failed) == ["the restore test of backup 60 failed: page 7 is bad"]

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+import lending
 import record
 import recovery
 import service
@@ -26,7 +27,13 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
     test.add_argument("--at", help="recover to this time (default: to the end of the WAL)")
     test.add_argument("--from-copy", action="store_true", help="take the backup from the second copy")
-    test.set_defaults(before_xid=None, lsn="", consistent=False, dump=False, timeline=0, serve=False, or_end=True)
+    lend = verbs.add_parser("lend", help="test a backup with a cluster that another host copies and checks")
+    lend.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
+    lend.add_argument("--at", help="recover to this time (default: to the end of the WAL)")
+    for one in (test, lend):
+        serve = one is lend
+        one.add_argument("--timeline", type=int, default=0, help="follow this timeline (default: the latest)")
+        one.set_defaults(before_xid=None, lsn="", consistent=False, dump=False, serve=serve, or_end=True)
     trial = verbs.add_parser("trial", help="for systemd: carry out a restore test")
     trial.add_argument("--from-copy", action="store_true", help="of what was fetched from the second copy")
     until = start.add_mutually_exclusive_group()
@@ -81,6 +88,8 @@ def main() -> int:
         place = Place.read()
         # Let the units, which do not run as root, read root's request.
         os.umask(0o022 if os.geteuid() == 0 else 0o077)
+        if found.verb == "run" and found.name == lending.NAME:
+            return lending.run(place)
         if found.verb == "run":
             return service.run(place, found.name)
         if found.verb == "trial":
@@ -95,6 +104,8 @@ def main() -> int:
             raise Failed("run this as root: systemd starts the cluster as another account")
         if found.verb == "start":
             service.start(place, found.name, options_of(found))
+        elif found.verb == "lend":
+            service.start(place, lending.NAME, options_of(found))
         elif found.verb == "test":
             kind = trial_unit.COPY if found.from_copy else trial_unit.USUAL
             return trial_unit.start(place, options_of(found), kind)

@@ -40,11 +40,20 @@ def of_backup(place: Place, backup: BaseBackup) -> Iterator[Damaged]:
         yield from found[:_SHOWN]
 
 
+def of_copy(cluster: Cluster) -> Iterator[Damaged]:
+    """Yield the files of a copied data directory that are not as the copy's manifest has them."""
+    ran = _tool(cluster.place, "pg_verifybackup", "--no-parse-wal", "--quiet", str(cluster.data))
+    found = list(_verified("", ran.stderr)) if ran.returncode else []
+    if ran.returncode and not found:
+        raise Failed("the copied files cannot be verified", ran.stderr)
+    yield from found[:_SHOWN]
+
+
 def _verified(identity: str, printed: str) -> Iterator[Damaged]:
     for line in printed.splitlines():
         text = line.removeprefix("pg_verifybackup: error: ")
         if match := re.search(r'"([^"]+)"', text):
-            yield Damaged(match[1], f"{text} (backup {identity})")
+            yield Damaged(match[1], f"{text} (backup {identity})" if identity else f"{text} (in the copy)")
 
 
 def of_pages(cluster: Cluster) -> Iterator[Damaged]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,19 +21,28 @@ from recovery import Target
 from wal_files import Wal, position
 
 NAME = "restore-test"
+# Called with a cluster that is up and the result so far; it returns when another host has copied the cluster.
+Lend = Callable[[Cluster, dict[str, Any]], None]
 
 
 class Trial:
-    """One restore test. `say` is called with lines of progress."""
+    """One restore test. `say` is called with lines of progress.
 
-    def __init__(self, place: Place, backup: str, until: Target, say: Say, name: str = NAME) -> None:
+    With `lend`, the cluster is lent to another host, which checks its tables and keeps the result.
+    """
+
+    def __init__(self, place: Place, wanted: Wanted, say: Say, name: str = NAME, lend: Lend | None = None) -> None:
         self._place = place
-        self._until = until
+        self._until = wanted.target
+        self._timeline = wanted.timeline
         self._say = say
         self._cluster: Cluster = place.cluster(name)
         # The program that fetches the second copy has tested its files of services.
         files = read_json(place.barman / "files.json") if place.config else {}
-        self._life = Life(self._cluster, Wanted(backup, until, or_end=True), say)
+        self._life = Life(self._cluster, replace(wanted, serve=bool(lend), or_end=True), say)
+        self._lend = lend
+        self._lent = False
+        self._began = datetime.now(UTC)
         self._problems: list[str] = [f"in the copy, {one}" for one in files.get("problems", ())]
         self._notes: list[str] = list(files.get("notes", ()))
         self._files = files.get("read")
@@ -39,8 +50,10 @@ class Trial:
         self._spent = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Return the result, which is also kept. Raises Failed if there is nothing to test, or no room to do so."""
-        began = datetime.now(UTC)
+        """Return the result, which is also kept, unless the cluster was lent: then another host completes it.
+
+        Raises Failed if there is nothing to test, or no room to do so.
+        """
         refused: NoRoom | None = None
         try:
             self._restored()
@@ -59,12 +72,23 @@ class Trial:
             remove(self._cluster)
         if refused:
             self._place.refused.parent.mkdir(exist_ok=True)
-            about = {"at": began.isoformat(timespec="seconds"), "backup": self._life.backup.id, "why": str(refused)}
+            about = {
+                "at": self._began.isoformat(timespec="seconds"),
+                "backup": self._life.backup.id,
+                "why": str(refused),
+            }
             write_json(self._place.refused, about)
             raise refused
-        result = {
+        result = self._result()
+        if not self._lent:
+            write_json(self._place.tests / f"{self._life.backup.id}.json", result)
+            self._place.refused.unlink(missing_ok=True)
+        return result
+
+    def _result(self) -> dict[str, Any]:
+        return {
             "backup": self._life.backup.id,
-            "at": began.isoformat(timespec="seconds"),
+            "at": self._began.isoformat(timespec="seconds"),
             "passed": not self._problems,
             "seconds": round(self._spent, 1),
             "rpo_seconds": None,
@@ -73,11 +97,9 @@ class Trial:
             "notes": self._notes,
             "from_copy": self._place.config is not None,
             "files_from_copy": self._files,
+            "lent": self._lent,
             **self._known,
         }
-        write_json(self._place.tests / f"{self._life.backup.id}.json", result)
-        self._place.refused.unlink(missing_ok=True)
-        return result
 
     def _restored(self) -> None:
         self._timed(self._life.restore)
@@ -91,6 +113,10 @@ class Trial:
         finally:
             # Even if the cluster does not start: damage may be the reason.
             self._problems += [damage.sentence(self._cluster, one) for one in damaged]
+        if self._lend and not self._problems:
+            self._lent = True
+            self._lend(self._cluster, self._result())
+            return
         self._say("checking all tables and indexes")
         self._problems += damage.of_tables(self._cluster, backup.size)
 
@@ -132,7 +158,7 @@ class Trial:
         """Recover as far as asked, and measure how old the newest commit is."""
         looked = datetime.now(UTC)
         wal = Wal.read(self._place.archive, backup.segment_size)
-        if (newest := max(wal.ancestors, default=0)) > self._life.timeline:
+        if not self._timeline and (newest := max(wal.ancestors, default=0)) > self._life.timeline:
             self._notes.append(
                 f"timeline {newest} does not contain this backup, so nothing that was written on it was recovered"
             )

@@ -12,7 +12,6 @@ from typing import Any
 
 import service
 from place import Failed, Place, read_json, write_json
-from recovery import Target
 from service import State
 from trial import NAME, Trial
 
@@ -53,7 +52,7 @@ def run(place: Place, kind: Kind = USUAL) -> int:
     wanted = request["wanted"]
     try:
         source = place.of_copy() if kind == COPY else place
-        result = Trial(source, wanted["backup"], Target(*wanted["target"]), state.say, kind.name).run()
+        result = Trial(source, service.wanted_of(wanted)[0], state.say, kind.name).run()
     except Failed as error:
         state.failed(error)
         sys.stderr.write(f"{error}\n{error.details}\n")
