@@ -17,6 +17,7 @@ from plainstack.cli import (
     restore_tasks,
     secret_tasks,
     service_tasks,
+    teardown_task,
 )
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
@@ -226,6 +227,7 @@ namespace = Collection(
     backup_tasks.restore_test,
     trust,
     tunnel,
+    teardown_task.teardown,
     roles,
     inventory_tasks.inventories,
     lab_tasks.lab,

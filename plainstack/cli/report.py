@@ -98,6 +98,8 @@ def plan_lines(
                 # Every host with this source has the same list, so it is shown once.
                 lines += _left_out(stays, verbose=verbose) if stays and stays not in reported else []
                 reported.add(stays)
+        if plan.farewell:
+            lines += ["  host", *(f"    {describe(action)}" for action in plan.farewell.actions())]
     if any(not plans[name].empty for name in shortened):
         lines += ["", "to see a first deploy in full: inv plan"]
     return lines

@@ -25,6 +25,7 @@ def template(
     owner: str = "root",
     group: str = "root",
     early: bool = False,
+    vital: bool = False,
     square: bool = False,
     **values: Any,
 ) -> File:
@@ -65,7 +66,16 @@ def template(
             [f"{_shown(sources, name)}: a secret was embedded in another string, which hides its value{where}"]
         )
     place, content = path.format_map(at), text.encode()
-    return File(path=place, content=content, mode=mode, owner=owner, group=group, secret=bool(secrets), early=early)
+    return File(
+        path=place,
+        content=content,
+        mode=mode,
+        owner=owner,
+        group=group,
+        secret=bool(secrets),
+        early=early,
+        vital=vital,
+    )
 
 
 def verbatim(

@@ -13,6 +13,7 @@ from plainstack.engine.role_functions import (
     Facts,
     Findings,
     HeldBack,
+    Leaves,
     Notes,
     Opens,
     Prepares,
@@ -29,6 +30,7 @@ from plainstack.engine.role_functions import (
     finds_nothing,
     held_back_by_nothing,
     holds_nothing,
+    leaves_nothing,
     no_certificates,
     no_contradictions,
     no_facts,
@@ -47,6 +49,7 @@ from plainstack.engine.sayings import (
     Errand,
     Finding,
     HostWork,
+    Leftover,
     Opening,
     Protocol,
     Settle,
@@ -70,6 +73,7 @@ __all__ = [
     "Generated",
     "Given",
     "HostWork",
+    "Leftover",
     "Opening",
     "Protocol",
     "Reference",
@@ -142,6 +146,10 @@ class Role:
         hosts. It yields further questions as shell snippets by host, is sent the answers, and returns the errands to
         run first.
 
+    Teardown:
+        `leaves`, the paths that the role's programs fill on a host: data, which a teardown keeps unless it is asked to
+        remove it, and other files.
+
     Observability:
         `status`, the role's column in `inv status`;
         `scrapes`, the Prometheus jobs with which a monitoring host watches the role's hosts; `rules`, the files with
@@ -180,6 +188,7 @@ class Role:
     held_back: HeldBack = held_back_by_nothing
     findings: Findings = finds_nothing
     refusals: Refusals | None = None
+    leaves: Leaves = leaves_nothing
     status: Column | None = None
     scrapes: Scrapes = no_scrapes
     rules: Rules = no_rules

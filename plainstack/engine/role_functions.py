@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import File, Resource
-from plainstack.engine.sayings import Answers, Errand, Finding, HostWork, Opening
+from plainstack.engine.sayings import Answers, Errand, Finding, HostWork, Leftover, Opening
 from plainstack.engine.watching import Job
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -29,6 +29,7 @@ Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
 Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
 Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
+Leaves = Callable[[Stack, Host], Iterable[Leftover]]
 Refusals = Callable[[Stack, Answers, Mapping[str, Collection[str]]], Iterable[str]]
 Prepares = Callable[["Network", Collection[str], Answers], Generator[Mapping[str, str], Answers, Sequence[Errand]]]
 Scrapes = Callable[[Stack, Host], Iterable[Job]]
@@ -72,6 +73,11 @@ def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[F
 
 def no_problems(_stack: Stack, _now: datetime) -> Iterable[str]:
     """Default of `problems`: the role uses no files or certificates from the operator's machine."""
+    return ()
+
+
+def leaves_nothing(_stack: Stack, _host: Host) -> Iterable[Leftover]:
+    """Default of `leaves`: the role's programs write only into its resources."""
     return ()
 
 

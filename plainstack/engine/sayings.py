@@ -103,6 +103,20 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """A path that the programs of a role fill on a host and that is no resource; a teardown removes it.
+
+    `data` stays unless the operator asks for its removal; `what` describes it. `packages` are patterns for the names of
+    packages that delete the path when they are purged: while the data stays, they are removed but not purged.
+    """
+
+    path: str
+    what: str
+    data: bool = True
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A role's part of `inv status`: a cell for each host, and problems as (host, sentence) pairs.
 

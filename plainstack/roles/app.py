@@ -9,7 +9,7 @@ from datetime import datetime
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Directory, Package, Resource
-from plainstack.engine.role import Finding, HostWork, Opening, Role, Settle, Spare
+from plainstack.engine.role import Finding, HostWork, Leftover, Opening, Role, Settle, Spare
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
@@ -27,6 +27,7 @@ from plainstack.services import (
     rolling,
     static_files,
 )
+from plainstack.services.places import data
 from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.rolling import PATIENCE, SETTLE, another_taken, taken_again
@@ -131,6 +132,11 @@ def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
                 yield Finding(f"{service}: the timer {name} runs on this host only; {why}", refused=False)
 
 
+def leaves(stack: Stack, host: Host) -> Iterator[Leftover]:
+    """Yield the folder of each service of a host for the data that it writes."""
+    return (Leftover(data(name), f"the files of {name}") for name, _ in here(stack, host))
+
+
 def tunnels(stack: Stack) -> Iterator[Target]:
     """Yield the port of each service on its first host, which bypasses the balancers."""
     for one in served(stack):
@@ -152,6 +158,7 @@ ROLE = Role(
     opens=opens,
     uses=("db.application",),
     facts=probe_facts,
+    leaves=leaves,
     findings=findings,
     refusals=asset_hosts.refusals,
     transition=transition,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.engine.network import Network
 from plainstack.engine.resources import Resource
-from plainstack.engine.role import Role
+from plainstack.engine.role import Leftover, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
@@ -24,11 +24,17 @@ def facts(stack: Stack, _host: Host) -> str:
     return "\n".join(asset_hosts.kept(stack))
 
 
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield the folder that holds those of the services."""
+    yield Leftover(asset_files.FOLDER, "static files of services", data=False)
+
+
 ROLE = Role(
     name=asset_files.ROLE,
     on=(asset_files.ON,),
     desired=desired,
     facts=facts,
+    leaves=leaves,
     refusals=asset_hosts.refusals,
     follows=("firewall", "db"),
     amid=ROLES[:1],

@@ -10,7 +10,7 @@ from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, File, Package, Resource, Unit, Validation
-from plainstack.engine.role import Column, Opening, Role
+from plainstack.engine.role import Column, Leftover, Opening, Role
 from plainstack.engine.sayings import Answers, Finding, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -147,6 +147,11 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
     yield Opening("restored", scratch.PORT, "tcp", "restored cluster: {user}")
 
 
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield the folder of the backups."""
+    yield Leftover(barman.HOME, "the backups", packages=("barman*",))
+
+
 def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
     """Yield the alerts about backups, the WAL that belongs to them, their disk, and restore tests."""
     settings = stack.settings(Backup)
@@ -219,4 +224,5 @@ ROLE = Role(
     findings=findings,
     status=Column("last backup", 3, status),
     rules=rules,
+    leaves=leaves,
 )

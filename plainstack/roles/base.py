@@ -12,7 +12,7 @@ from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import Finding, Opening, Role
+from plainstack.engine.role import Finding, Leftover, Opening, Role
 from plainstack.engine.watching import Job, Target, labels, on_port
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host, Model
@@ -40,6 +40,11 @@ while [ -z "$from" ] && [ "${pid:-1}" -gt 1 ]; do
     pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null || :)
 done
 echo "operator=${from%% *}\""""
+
+_LEFT = tuple(
+    Leftover(path, "written by Plainstack's programs", data=False)
+    for path in ("/etc/plainstack", "/usr/local/lib/plainstack", "/var/lib/prometheus/node-exporter")
+)
 
 # Debian's other time daemons, as (package, unit). They conflict with systemd-timesyncd and each other; any one will do.
 _CLOCKS = (("chrony", "chrony.service"), ("ntpsec", "ntpsec.service"), ("openntpd", "openntpd.service"))
@@ -134,13 +139,13 @@ def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
 
 
 def _names(stack: Stack, host: Host) -> Iterator[Resource]:
-    site_names: list[str] = []
+    names: list[str] = []
     if virtual.addresses(stack):
         # A server name may be a pattern such as *.example.com, which is not valid in /etc/hosts.
-        site_names = [name for name in stack.settings(Balancer).server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
-    yield File(path="/etc/hostname", content=f"{host.name}\n".encode())
-    addresses = virtual.addresses(stack) if site_names else ()
-    yield template("base", "/etc/hosts", stack=stack, host=host, site_names=site_names, site_addresses=addresses)
+        names = [name for name in stack.settings(Balancer).server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
+    yield File(path="/etc/hostname", content=f"{host.name}\n".encode(), vital=True)
+    addresses = virtual.addresses(stack) if names else ()
+    yield template("base", "/etc/hosts", vital=True, stack=stack, host=host, site_names=names, site_addresses=addresses)
     yield verbatim("base", "/etc/cloud/cloud.cfg.d/99-plainstack.cfg")
     yield Command(
         name="hostname",
@@ -154,7 +159,7 @@ def _time() -> Iterator[Resource]:
     yield Package(name="tzdata")
     yield Package(name="systemd-timesyncd", instead=tuple(name for name, _ in _CLOCKS))
     clocks = " ".join([*(unit for _, unit in _CLOCKS), "systemd-timesyncd.service"])
-    yield Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")
+    yield Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC", vital=True)
     # Not a Unit: a container shares its machine's clock, and systemd does not start this service there.
     yield Command(
         name="time synchronisation",
@@ -240,4 +245,5 @@ ROLE = Role(
     provides=site.REFERENCES,
     facts=facts,
     findings=findings,
+    leaves=lambda *_: _LEFT,
 )

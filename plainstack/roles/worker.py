@@ -55,6 +55,7 @@ ROLE = Role(
     opens=opens,
     uses=("db.application",),
     facts=app.probe_facts,
+    leaves=app.leaves,
     findings=findings,
     refusals=app.ROLE.refusals,
     holds=app.ROLE.holds,

@@ -22,7 +22,38 @@ ensure_parent() {
     local parent
     parent=${1%/*}
     [ -d "$parent/" ] && return 0
-    ensure_parent "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :" && mkdir "$parent"
+    ensure_parent "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :" && note_made "folder ${parent#"${ROOT:-}"}" &&
+        mkdir "$parent"
+}
+
+note_made() { # note_made LINE: in the list of what Plainstack brought to this host, which a teardown reads
+    mkdir -p "$STATE/made" && undo_path "unmake '$1'" && printf '%s\n' "$1" >>"$STATE/made/list"
+}
+
+unmake() { # unmake LINE: its last occurrence, because an earlier run may have made the same
+    awk -v line="$1" '{ text[NR] = $0; if ($0 == line) last = NR }
+        END { for (n = 1; n <= NR; n++) if (n != last) print text[n] }' "$STATE/made/list" >"$RUN/made" &&
+        mv "$RUN/made" "$STATE/made/list"
+}
+
+keep_original() { # keep_original PATH: what is there before Plainstack replaces or removes it, which a teardown puts back
+    there=${ROOT:-}$1 kept=$STATE/before$1
+    if [ -e "$kept" ] || [ -L "$kept" ]; then return; fi
+    [ -f "$there" ] || [ -L "$there" ] || return 0
+    ! of_our_package "$1" || return 0
+    undo_path "rm -f '$kept'; rmdir -p --ignore-fail-on-non-empty '${kept%/*}'" && mkdir -p "${kept%/*}" &&
+        cp -a "$there" "$kept.part" && mv -T "$kept.part" "$kept"
+}
+
+of_our_package() { # of_our_package PATH: whether a package that Plainstack installed ships the path
+    [ -f "$STATE/made/list" ] || return
+    owner=$(dpkg-query -S "$1" 2>/dev/null | sed -n '1s/[:,].*//p')
+    [ -n "$owner" ] && grep -qFx "package $owner" "$STATE/made/list"
+}
+
+bring_original() { # bring_original N PATH
+    real=${ROOT:-}$2
+    keep_old "$1" "$2" && cp -a "$STATE/before$2" "$real.plainstack-new" && mv -T "$real.plainstack-new" "$real"
 }
 
 give() { # give OWNER:GROUP N...: new files, before they are put in their places

@@ -17,6 +17,7 @@ remove_group() { # its undo brings it back under its number, which files may hav
     if [ -n "$kept" ]; then
         # A group created later could get this number, and with it these files.
         emit "@note	the group $1 stays: it owns what Plainstack did not create, such as $kept"
+        note_made "group $1"
         return
     fi
     undo_path "groupadd --system --gid $gid '$1' && gpasswd --members '${was##*:}' '$1'" && groupdel "$1"

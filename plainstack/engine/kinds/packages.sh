@@ -58,6 +58,28 @@ apt_install() { # apt_install CONSENTED PACKAGE...: all in one transaction; apt 
 }
 
 install_now() {
+    note_present && attempt_install "$@" && record_installed && return
+    code=$?
+    record_installed || :
+    return $code
+}
+
+present() { # the packages, accounts and groups of this host, one a line
+    dpkg-query -W -f='${db:Status-Status} ${Package}\n' | sed -n '/^\(not-installed\|config-files\) /!s/^[^ ]* /package /p'
+    sed -n 's/^\([^:]*\):.*/user \1/p' "${ROOT:-}/etc/passwd"
+    sed -n 's/^\([^:]*\):.*/group \1/p' "${ROOT:-}/etc/group"
+}
+
+note_present() { # what apt adds to it, a teardown removes
+    mkdir -p "$STATE/made" && present | sort -u >"$STATE/made/present.part" && mv "$STATE/made/present.part" "$STATE/made/present"
+}
+
+record_installed() { # also after an apt that was killed
+    [ -s "$STATE/made/present" ] || return 0
+    present | sort -u | comm -13 "$STATE/made/present" - >>"$STATE/made/list" && rm "$STATE/made/present"
+}
+
+attempt_install() {
     attempt apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=0 \
         -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@"
 }

@@ -22,11 +22,15 @@ Differs = Literal["missing", "rights", "target", "content", "kind"]
 
 @dataclass(frozen=True, slots=True)
 class Put(Action):
-    """Create or change a file, directory or link; `seen` is its current state, None if it is missing."""
+    """Create or change a file, directory or link; `seen` is its current state, None if it is missing.
+
+    `foreign` is true if Plainstack did not write what is there: the host keeps it, so that a teardown can restore it.
+    """
 
     resource: File | Directory | Link
     cause: Cause
     seen: PathState | None
+    foreign: bool = False
 
     counted: ClassVar[str] = "file"
 
@@ -78,6 +82,8 @@ class Put(Action):
         return shlex.join(self.resource.shade(number))
 
     def steps(self, number: str, bundle: Bundle) -> None:
+        if self.foreign:
+            bundle.step(f"keep the original of {self.resource.path}", "keep_original", self.resource.path)
         if self.attributes and self.resource.file:
             # The preview of a validation needs the content.
             bundle.file(f"new/{number}", self.resource.file.content)
@@ -141,8 +147,31 @@ class Remove(Action):
     def steps(self, number: str, bundle: Bundle) -> None:
         if self.folder:
             bundle.step(self.subject(), f"remove_{self.kind}", self.path)
-        else:
-            bundle.step(self.subject(), "remove_path", number, self.path)
+            return
+        if self.cause == "changed":
+            bundle.step(f"keep the original of {self.path}", "keep_original", self.path)
+        bundle.step(self.subject(), "remove_path", number, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Restore(Action):
+    """Put back what was at a path before Plainstack replaced it."""
+
+    path: str
+    cause: Cause = "undeclared"
+    detail: str = "as it was before Plainstack"
+
+    counted: ClassVar[str] = "original"
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def subject(self) -> str:
+        return f"restore {self.path}"
+
+    def steps(self, number: str, bundle: Bundle) -> None:
+        bundle.step(self.subject(), "bring_original", number, self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ class File(Resource):
     """A file with its complete content; `early` files are written before packages are installed.
 
     The content of a `secret` file is never shown in a diff. An `ahead` file is written before the `ahead` commands
-    run; see Command.
+    run; see Command. A `vital` file, without which a host does not work, stays at a teardown unless the host knows what
+    was there before.
     """
 
     path: str
@@ -66,6 +67,7 @@ class File(Resource):
     secret: bool = False
     early: bool = False
     ahead: bool = False
+    vital: bool = False
 
     @property
     def key(self) -> str:
@@ -99,10 +101,11 @@ class File(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link(Resource):
-    """A symbolic link."""
+    """A symbolic link; for `vital`, see File."""
 
     path: str
     target: str
+    vital: bool = False
 
     @property
     def key(self) -> str:

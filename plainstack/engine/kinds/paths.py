@@ -47,8 +47,16 @@ def writes(item: Resource, observed: Observed) -> Iterator[str]:
 def _compare(item: File | Directory | Link, situation: Situation) -> Iterator[Action]:
     wanted, seen = item.wanted(), seen_state(situation.observed, item.path)
     if seen != wanted:
-        cause = path_cause({Left.of(entry).state for entry in situation.left(item)}, seen, wanted)
-        yield Put(item, cause, situation.observed.paths.get(item.path))
+        left = situation.left(item)
+        cause = path_cause({Left.of(entry).state for entry in left}, seen, wanted)
+        yield Put(item, cause, situation.observed.paths.get(item.path), _is_foreign(left, seen))
+
+
+def _is_foreign(left: Sequence[Entry], seen: State) -> bool:
+    """Return whether a file or link is as it was before Plainstack."""
+    if seen.kind not in ("file", "link"):
+        return False
+    return not left or any(entry.who == FOUND and Left.of(entry).state == seen for entry in left)
 
 
 def path_cause(left: set[State], seen: State, wanted: State) -> Cause:

@@ -43,6 +43,24 @@ class UnitAction(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class StopOthers(Action):
+    """Stop what timers, sockets and people started from unit files that are about to be removed.
+
+    `units` may be patterns, for the instances of a template.
+    """
+
+    units: tuple[str, ...]
+    cause: Cause = "undeclared"
+    detail: str = "if they run"
+
+    def subject(self) -> str:
+        return f"stop {', '.join(self.units)}"
+
+    def steps(self, _number: str, bundle: Bundle) -> None:
+        bundle.step(self.subject(), "stop_others", *self.units)
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonReload(Action):
     """Run systemctl daemon-reload after unit files have changed; its stamp is recorded like that of a unit's reload."""
 

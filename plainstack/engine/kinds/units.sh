@@ -66,6 +66,11 @@ stop_unit() {
     note_unit "$(systemctl is-active "$1" 2>/dev/null)" stop "$1" && systemctl --quiet stop "$1"
 }
 
+stop_others() { # stop_others UNIT...: names or patterns; none of them need be loaded
+    systemctl --quiet stop "$@" 2>/dev/null || :
+    systemctl reset-failed "$@" 2>/dev/null || :
+}
+
 note_unit() { # note_unit STATE VERB UNIT: once, before its first verb
     case " $NOTED " in *" $3 "*) return ;; esac
     NOTED="$NOTED $3"

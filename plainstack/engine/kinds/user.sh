@@ -22,7 +22,7 @@ remove_user() { # its undo brings it back under its number, which files may have
     if [ -n "$kept" ]; then
         # An account created later could get this number, and with it these files.
         emit "@note	the account $1 stays, without a way to log in: it owns what Plainstack did not create, such as $kept"
-        undo_path "usermod $(user_now "$1") '$1'" && usermod --shell /usr/sbin/nologin "$1"
+        undo_path "usermod $(user_now "$1") '$1'" && note_made "user $1" && usermod --shell /usr/sbin/nologin "$1"
         return
     fi
     again="useradd --system --no-create-home --uid $uid --gid '$group' $(user_now "$1") '$1'"

@@ -14,6 +14,7 @@ from plainstack.engine.kinds.sysctl import SetSysctl
 from plainstack.engine.kinds.unit_actions import DaemonReload, UnitAction, UnitVerb
 from plainstack.engine.kinds.user import MakeUser, RemoveUser
 from plainstack.engine.observed import Entry
+from plainstack.engine.teardown import farewell as last
 from plainstack.engine.transaction.bundle import Bundle
 
 __all__ = [
@@ -116,15 +117,16 @@ class PackageTransaction:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """The plan of one host: its transactions in the order in which they run."""
+    """The plan of one host: its transactions in the order in which they run; only a teardown has a `farewell`."""
 
     host: str
     packages: PackageTransaction | None
     transactions: tuple[Transaction, ...]
+    farewell: last.Farewell | None = None
 
     @property
     def empty(self) -> bool:
-        return self.packages is None and not self.transactions
+        return self.packages is None and not self.transactions and self.farewell is None
 
     def actions(self) -> Iterator[tuple[str, Action]]:
         """Yield the actions that plans show, with their role; those of the package transaction come first."""
@@ -147,3 +149,6 @@ class HostPlan:
         for transaction in self.transactions:
             for action in transaction.visible:
                 yield transaction.stage, action
+        if self.farewell:
+            for action in self.farewell.actions():
+                yield last.STAGE, action

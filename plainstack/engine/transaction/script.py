@@ -86,7 +86,7 @@ def transaction(
     stay up, the probe reads the resources during that pause. `stop_after` kills the script after that many steps, for
     tests of interrupted runs.
     """
-    bundle = _alone_on_the_host(planned_at, work.role, payloads)
+    bundle = alone_on_the_host(planned_at, work.role, payloads)
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
     bundle.file("shade.sh", "\n".join(action.shade(numbers[id(action)]) for action in work.actions) + "\n")
     for number, validation in enumerate(work.validations, 1):
@@ -114,7 +114,7 @@ def transaction(
         part.steps(numbers.get(id(part), f"part{number}"), bundle)
     bundle.file("manifest.new", _manifest(work.manifest))
     bundle.lines.append(f'step "record the new state in the manifest" write_manifest "$RUN/manifest.new" {work.role}')
-    return _finish(bundle, run_id, audit, probe, stop_after)
+    return finish(bundle, run_id, audit, probe, stop_after)
 
 
 def packages(
@@ -126,7 +126,7 @@ def packages(
     planned_at: str | None = None,
 ) -> Script:
     """Return the script of a host's apt transaction; for the other arguments, see `transaction`."""
-    bundle = _alone_on_the_host(planned_at)
+    bundle = alone_on_the_host(planned_at)
     bundle.step("begin", "begin")
     for role, entries in work.transition:
         bundle.file(f"manifest.{role}", _manifest(entries))
@@ -160,7 +160,7 @@ def packages(
     if work.purge:
         bundle.step(f"purge {' '.join(work.purge)}", "apt_purge", *work.purge)
     bundle.step("release daemons", "release_daemons")
-    return _finish(bundle, run_id, audit, probe, stop_after)
+    return finish(bundle, run_id, audit, probe, stop_after)
 
 
 def _early(bundle: Bundle, files: Iterable[tuple[int, File]]) -> None:
@@ -191,7 +191,8 @@ def _add_files(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
         bundle.step(f"give {count} to {owner}", "give", owner, *numbers)
 
 
-def _alone_on_the_host(planned_at: str | None, role: str = "", payloads: Mapping[str, Members] | None = None) -> Bundle:
+def alone_on_the_host(planned_at: str | None, role: str = "", payloads: Mapping[str, Members] | None = None) -> Bundle:
+    """Return the beginning of every script: it waits for the host's lock, and stops if the plan is not up to date."""
     bundle = Bundle(role, payloads or {})
     bundle.step("wait for the host's lock", "take_apply_lock")
     if planned_at is not None:
@@ -200,7 +201,15 @@ def _alone_on_the_host(planned_at: str | None, role: str = "", payloads: Mapping
     return bundle
 
 
-def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str, stop_after: int | None) -> Script:
+def finish(
+    bundle: Bundle,
+    run_id: str,
+    audit: Mapping[str, object],
+    probe: str,
+    stop_after: int | None,
+    afterwards: Sequence[str] = (),
+) -> Script:
+    """Return the script with its end: the audit, the commands `afterwards`, and the probe."""
     bundle.file("audit", json.dumps(audit) + "\n")
     for state in ("begun", "done", "undone"):
         bundle.file(f"generation.{state}", f"{run_id}.{state}\n")
@@ -209,12 +218,12 @@ def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str
     lines = [*head, *bundle.lines]
     if stop_after is not None:
         lines = _interrupt(lines, stop_after)
-    tail = ["end"]
+    tail = ["end", *afterwards]
     if probe:
         kept, _, resources = probe.partition(DIVIDER)
         bundle.file("probe.kept", kept)
         bundle.file("probe.resources", resources)
-        tail = ["read_probe", "end", "look_again"]
+        tail = ["read_probe", *tail, "look_again"]
     bundle.file("apply.sh", "\n".join([*lines, *tail]) + "\n")
     return Script(run_id, bundle.tar(), tuple(bundle.lines))
 

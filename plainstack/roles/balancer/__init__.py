@@ -14,6 +14,7 @@ from plainstack.engine.role import (
     Column,
     DeclaredSecret,
     Finding,
+    Leftover,
     Opening,
     Role,
     Settle,
@@ -101,6 +102,12 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
     return given_certificate.not_now(stack, now)
 
 
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield what the ACME client and maintenance leave."""
+    yield Leftover(acme.STATE, "the certificates of the ACME authority, and the account there")
+    yield Leftover(maintenance.PAGES, "the pages of closed services", data=False)
+
+
 def tunnels(stack: Stack) -> Iterator[Target]:
     """Yield the site as visitors see it, and the engine's status page."""
     balancers, settings = stack.with_role("balancer"), stack.settings(Balancer)
@@ -159,6 +166,7 @@ ROLE = Role(
     settle=Settle(2, "wait until the other balancers see the previous host again"),
     spare=Spare(30, "wait until another balancer answers requests", another_balancer, one_is_enough=True),
     facts=probe_facts,
+    leaves=leaves,
     findings=findings,
     tunnels=tunnels,
     status=Column("virtual address", 2, status),

@@ -11,7 +11,7 @@ from plainstack.engine.network import Network
 from plainstack.engine.references import Reference
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Listen, Package, Resource, Unit
-from plainstack.engine.role import Column, DeclaredSecret, HostWork, Opening, Role, one_by_one
+from plainstack.engine.role import Column, DeclaredSecret, HostWork, Leftover, Opening, Role, one_by_one
 from plainstack.inventory import port_numbers
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -107,6 +107,11 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
     yield Opening("metrics", EXPORTER_PORT, "tcp", "exporter of the cache: {user}")
 
 
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield the folder in which Valkey saves its data."""
+    yield Leftover("/var/lib/valkey", "the data of the cache", packages=("valkey*",))
+
+
 def turns(_stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
     """Return the hosts one at a time, the primary last, when its replicas have restarted."""
     return one_by_one(_stack, dict(sorted(work.items(), key=lambda item: item[1].facts.get("cache.role") == "master")))
@@ -164,4 +169,5 @@ ROLE = Role(
     status=Column("cache", 4, status),
     scrapes=scrapes,
     rules=rules,
+    leaves=leaves,
 )

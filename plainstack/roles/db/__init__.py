@@ -9,7 +9,7 @@ from typing import Any
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import Column, DeclaredSecret, HostWork, Opening, Role
+from plainstack.engine.role import Column, DeclaredSecret, HostWork, Leftover, Opening, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
@@ -87,6 +87,13 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
     for offer in ("replication", "application", "backup", "port"):
         yield Opening(offer, PORT, "tcp", "postgresql: {user}")
     yield Opening("metrics", EXPORTER_PORT, "tcp", "postgres exporter: {user}")
+
+
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield the folder of the clusters, and that of their log."""
+    # The account postgres is a member of the group of ssl-cert. It joins it only when it is made.
+    yield Leftover("/var/lib/postgresql", "the databases", packages=("postgresql*", "ssl-cert"))
+    yield Leftover("/var/log/postgresql", "PostgreSQL's log", packages=("postgresql*",))
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
@@ -219,6 +226,7 @@ ROLE = Role(
     opens=opens,
     uses=("db.replication", "backup.restored"),
     facts=facts,
+    leaves=leaves,
     transition=transition,
     used_by=("app",),
     still_served=still_served,

@@ -10,7 +10,7 @@ from plainstack.engine.network import Allowed, Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Package, Resource, Unit, Validation
-from plainstack.engine.role import Finding, Role
+from plainstack.engine.role import Finding, Leftover, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import FENCES, FILTER
@@ -127,6 +127,11 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
             yield Finding(f"firewall: {ruleset.name}: left alone", refused=False)
 
 
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield the list of hosts that a failover has fenced off."""
+    yield Leftover(FENCES, "the hosts that are fenced off", data=False)
+
+
 def rules(openings: Iterable[Allowed], version: int) -> Iterator[Rule]:
     """Yield the rules of one IP version, one for each source, in role order."""
     anywhere = "0.0.0.0/0" if version == 4 else "::/0"
@@ -158,4 +163,5 @@ ROLE = Role(
     after=("base",),
     facts=facts,
     findings=findings,
+    leaves=leaves,
 )

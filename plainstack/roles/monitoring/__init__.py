@@ -9,7 +9,7 @@ from typing import Any
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
-from plainstack.engine.role import Role, hosts_of
+from plainstack.engine.role import Leftover, Role, hosts_of
 from plainstack.engine.watching import Job, Target, labels
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
@@ -198,6 +198,13 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
         curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
 
 
+def leaves(_stack: Stack, _host: Host) -> Iterator[Leftover]:
+    """Yield the folders of Prometheus and of the Alertmanager."""
+    data = "/var/lib/prometheus"
+    yield Leftover(f"{data}/metrics2", "the metrics", packages=("prometheus",))
+    yield Leftover(f"{data}/alertmanager", "the silences of alerts", packages=("prometheus-alertmanager",))
+
+
 def tunnels(stack: Stack) -> Iterator[Tunnelled]:
     """Yield Prometheus and the Alertmanager on the first monitoring host."""
     first = stack.with_role("monitoring")[0].name
@@ -219,4 +226,5 @@ ROLE = Role(
     scrapes=scrapes,
     rules=rules,
     tunnels=tunnels,
+    leaves=leaves,
 )

@@ -50,7 +50,11 @@ discard() {
 # --- the lock of this host's transactions, and whether the controller is still connected ---
 
 take_apply_lock() {
-    [ -d "$STATE/manifest" ] && [ -d "$STATE/units" ] || mkdir -p "$STATE/manifest" "$STATE/units"
+    if [ ! -d "$STATE/manifest" ] || [ ! -d "$STATE/units" ]; then
+        # From here on, all that is added to this host is recorded.
+        [ -d "$STATE/manifest" ] || { mkdir -p "$STATE/made" && : >"$STATE/made/complete"; }
+        mkdir -p "$STATE/manifest" "$STATE/units"
+    fi
     chmod 700 "$STATE"
     exec 8>"${ROOT:-}/run/plainstack-apply.lock"
     flock -n 8 || {
@@ -67,6 +71,7 @@ take_apply_lock() {
         [ "$left" = "$RUN" ] || { empty_trash "$left"; rm -rf "$left"; }
     done
     [ ! -e "${ROOT:-}/usr/sbin/policy-rc.d" ] || release_daemons
+    record_installed
 }
 
 guarded() {

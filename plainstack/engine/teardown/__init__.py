@@ -1,0 +1,1 @@
+"""Teardown: remove from a host what Plainstack brought there, and put back what was there before."""
