@@ -38,7 +38,9 @@ delete_tree() { # delete_tree PATH: a mount point stays, empty
         { cat "$RUN/said" >&2; return 1; }
 }
 
-remove_accounts() { # remove_accounts USERS GROUPS: those that own no files
+remove_accounts() { # those of the record that own no files; the removal of a role may just have added some
+    [ -f "$STATE/made/list" ] || return 0
+    set -- "$(sed -n 's/^user //p' "$STATE/made/list" | sort -u)" "$(sed -n 's/^group //p' "$STATE/made/list" | sort -u)"
     look_for_owners $(for u in $1; do getent passwd "$u" | cut -d : -f 3; done) - \
         $({ for g in $2; do getent group "$g" | cut -d : -f 3; done; for u in $1; do getent passwd "$u" | cut -d : -f 4; done; } | sort -u)
     for name in $1; do

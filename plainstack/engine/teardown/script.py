@@ -35,7 +35,6 @@ def farewell(
         bundle.step(f"delete {one.path}", "delete_tree", one.path)
     bundle.step("restore what packages removed", "restore_originals")
     bundle.step("remove empty folders", "remove_folders", *work.folders)
-    if work.users or work.groups:
-        bundle.step("remove accounts", "remove_accounts", " ".join(work.users), " ".join(work.groups))
+    bundle.step("remove accounts", "remove_accounts")
     words = ["forget_host", "yes" if work.data else "no", *(one.path for one in work.stays)]
     return finish(bundle, run_id, audit, probe, stop_after, (shlex.join(words),))

@@ -96,6 +96,8 @@ def accounts(host: Sandbox) -> set[str]:
 def test_with_data_a_host_is_as_it_was(host: Sandbox) -> None:
     bare, names = host.tree(*ASIDE), accounts(host)
     deploy(host)
+    uid = next(line.split(":")[2] for line in host.read("/etc/passwd").splitlines() if line.startswith("app:"))
+    os.chown(host.root / "var/lib/app/upload", int(uid), int(uid))
     assert host.read("/packages").split() == ["sudo", "nginx"]
     assert [done.text for done in tear_down(host, data=True) if not done.ok] == []
     assert host.tree(*ASIDE) == bare
