@@ -63,7 +63,7 @@ def test_the_sites_real_names_resolve_to_the_virtual_address(stack: Stack, vault
 
 def test_clocks_are_in_utc(stack: Stack, vault: Vault) -> None:
     links = [item for item in inventories.wanted(base.ROLE, stack, "db1", vault) if isinstance(item, Link)]
-    assert links == [Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")]
+    assert links == [Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC", vital=True)]
 
 
 def test_sshd_accepts_no_passwords_and_drops_silent_clients(stack: Stack, vault: Vault) -> None:
