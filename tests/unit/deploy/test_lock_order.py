@@ -8,6 +8,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +133,7 @@ def _operator(server: Server, folder: Path, me: str, names: str, start: Barrier,
 ROUNDS = 5
 
 
+@pytest.mark.programs
 @sshd.needed
 def test_one_of_two_operators_wins_and_the_other_sees_the_winners_name(server: Server, tmp_path: Path) -> None:
     """Two processes lock the same hosts over a real sshd, one of them in reverse order."""
