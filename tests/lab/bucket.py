@@ -1,7 +1,7 @@
-"""An S3 server for the lab tests, with one bucket and an account that may only do what docs/backups.md permits it.
+"""An S3 server for the lab tests, with one bucket and an account that may only do what its policy permits.
 
 It runs in the network of a lab, over TLS, and checks signatures and permissions: python -m tests.lab.bucket ADDRESS
-PORT FOLDER. FOLDER has its certificate and key; the credentials of the account are written there.
+PORT FOLDER BUCKET. FOLDER has its certificate, its key and the policy, and gets the credentials of the account.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Server:
 
 
 @contextmanager
-def serving(operator: Operator, folder: Path) -> Iterator[Server]:
+def serving(operator: Operator, folder: Path, bucket: str, policy: str) -> Iterator[Server]:
     """Run a server in the network of an operator's lab, at an address that the hosts reach."""
     lab = of(inventories.load(operator.inventory))
     address = str(lab.private.ip)
@@ -50,8 +50,9 @@ def serving(operator: Operator, folder: Path) -> Iterator[Server]:
     (folder / "authority.pem").write_text(authority["chain"])
     (folder / "certificate.pem").write_text(leaf["chain"])
     (folder / "key.pem").write_text(leaf["key"])
+    (folder / "policy.json").write_text(policy)
     enter = ["nsenter", f"--net=/run/netns/{lab.namespace}"]
-    program = [sys.executable, "-m", "tests.lab.bucket", address, str(_PORT), str(folder)]
+    program = [sys.executable, "-m", "tests.lab.bucket", address, str(_PORT), str(folder), bucket]
     with (folder / "log").open("w") as log:
         # The first four requests prepare the account, and are not checked.
         environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "4"}
@@ -64,15 +65,15 @@ def serving(operator: Operator, folder: Path) -> Iterator[Server]:
         server.wait()
 
 
-def policy() -> str:
-    """Return the policy that the documentation gives to the account."""
+def documented_policy() -> str:
+    """Return the policy that docs/backups.md gives to the account of the second copy."""
     text = (ROOT / "docs/backups.md").read_text(encoding="utf-8")
     found = re.search(r'^    \{"Version".*?(?=^\S)', text, re.M | re.S)
     assert found
     return json.dumps(json.loads(found[0]))
 
 
-def main(address: str, port: str, folder: Path) -> None:
+def main(address: str, port: str, folder: Path, bucket: str) -> None:
     """Serve until the process is killed."""
     from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -104,12 +105,12 @@ def main(address: str, port: str, folder: Path) -> None:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     prepared = folder / "account.new"
-    prepared.write_text(json.dumps(_account(f"https://{address}:{port}", str(folder / "authority.pem"))))
+    prepared.write_text(json.dumps(_account(f"https://{address}:{port}", folder, bucket)))
     shutil.move(prepared, folder / "account.json")
     thread.join()
 
 
-def _account(endpoint: str, authority: str) -> dict[str, str]:
+def _account(endpoint: str, folder: Path, bucket: str) -> dict[str, str]:
     from botocore.session import Session
 
     def client(service: str) -> Any:
@@ -117,18 +118,19 @@ def _account(endpoint: str, authority: str) -> dict[str, str]:
             service,
             region_name="us-east-1",
             endpoint_url=endpoint,
-            verify=authority,
+            verify=str(folder / "authority.pem"),
             aws_access_key_id="root",
             aws_secret_access_key="root",
         )
 
-    client("s3").create_bucket(Bucket=NAME)
+    client("s3").create_bucket(Bucket=bucket)
     iam = client("iam")
-    iam.create_user(UserName="backups")
-    iam.put_user_policy(UserName="backups", PolicyName="backups", PolicyDocument=policy())
-    key = iam.create_access_key(UserName="backups")["AccessKey"]
+    iam.create_user(UserName="hosts")
+    policy = (folder / "policy.json").read_text()
+    iam.put_user_policy(UserName="hosts", PolicyName="hosts", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="hosts")["AccessKey"]
     return {name: str(key[name]) for name in ("AccessKeyId", "SecretAccessKey")}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])

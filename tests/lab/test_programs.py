@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab import labs
+from tests.lab import bucket, labs
 from tests.lab.operator import Operator
 from tests.lab.programs import projects
-from tests.lab.programs.inventory import CHAT, CMS, HOSTS, IMAGE, SHOP
+from tests.lab.programs.inventory import CHAT, CMS, HOSTS, IMAGE, POLICY, SHOP
 from tests.waiting import until
 
 FOLDER = Path(__file__).parent / "programs"
@@ -164,36 +164,57 @@ def test_in_maintenance_open_connections_live_and_only_allowed_addresses_open_ne
     assert (seen["cuts"], seen["lost"]) == (0, 0)
 
 
-def test_wagtail_serves_an_uploaded_image_before_and_after_a_release(
-    stack: Operator, silent: list[dict[str, Any]]
-) -> None:
-    assert silent == []
-    cms = folder(stack) / "cms"
-    projects.start(cms, "wagtail", "start", "cms")
-    projects.lock(cms, "django", "wagtail", "gunicorn", "psycopg[binary]", "dj-database-url", "whitenoise")
-    settings = cms / "cms/settings"
-    services(stack, "cms", web="{source: cms, project: cms}", chat=CHAT)
-    assert "DJANGO_SETTINGS_MODULE: cms.settings.production" in stack.inv("plan", code=1).text
+@pytest.fixture(scope="module")
+def pictures(stack: Operator) -> Iterator[bucket.Server]:
+    """Run an S3 server with a bucket for the images that visitors see."""
+    place = folder(stack) / "bucket"
+    place.mkdir()
+    with bucket.serving(stack, place, "pictures", POLICY) as server:
+        yield server
+
+
+def wagtail(cms: Path) -> None:
+    """Change a project as `inv plan` asks, and let it keep its images in a bucket."""
     projects.edit(
-        settings / "base.py",
+        cms / "cms/settings/base.py",
         (r"^import|^from pathlib", "import os\nimport dj_database_url\nfrom pathlib"),
         (r"^DATABASES = \{.*?^\}", 'DATABASES = {"default": dj_database_url.config()}'),
         (r"^STATIC_ROOT = [^\n]*", 'STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "static")'),
         (r"^    .django.contrib.sessions.,", '    "django.contrib.sessions",\n    "django.contrib.postgres",'),
         (r"^    .django.contrib.sessions.m", f'    {WHITENOISE}\n    "django.contrib.sessions.m'),
+        (r"django.core.files.storage.FileSystemStorage", "storages.backends.s3.S3Storage"),
     )
     projects.edit(
-        settings / "production.py",
+        cms / "cms/settings/production.py",
         (r"^DEBUG = False", 'DEBUG = False\nSECRET_KEY = os.environ["SECRET_KEY"]'),
         (r"^DEBUG = False", 'DEBUG = False\nALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(",")'),
+        (r"^DEBUG = False", 'DEBUG = False\nAWS_STORAGE_BUCKET_NAME = os.environ["BUCKET"]'),
     )
-    serve = 'path("media/<path:path>", serve, {"document_root": settings.MEDIA_ROOT}),'
+    serve = 'path("media/<path:path>", lambda _request, path: FileResponse(default_storage.open(path))),'
+    imports = "from django.core.files.storage import default_storage\nfrom django.http import FileResponse"
     projects.edit(
         cms / "cms/urls.py",
-        (r"^from django.urls", "from django.views.static import serve\nfrom django.urls"),
+        (r"^from django.urls", f"{imports}\nfrom django.urls"),
         (r"^urlpatterns = \[", f"urlpatterns = [\n    {serve}"),
     )
-    services(stack, "cms", cms=CMS, chat=CHAT)
+
+
+def test_wagtail_serves_an_uploaded_image_from_both_hosts_before_and_after_a_release(
+    stack: Operator, silent: list[dict[str, Any]], pictures: bucket.Server
+) -> None:
+    assert silent == []
+    cms = folder(stack) / "cms"
+    projects.start(cms, "wagtail", "start", "cms")
+    requirements = ("django", "wagtail", "gunicorn", "psycopg[binary]", "dj-database-url", "whitenoise")
+    projects.lock(cms, *requirements, "django-storages[s3]")
+    services(stack, "cms", web="{source: cms, project: cms}", chat=CHAT)
+    assert "DJANGO_SETTINGS_MODULE: cms.settings.production" in stack.inv("plan", code=1).text
+    wagtail(cms)
+    shutil.copy(pictures.authority, cms / "authority.pem")
+    text = CMS
+    for mark, value in (("@ENDPOINT@", pictures.endpoint), ("@KEY@", pictures.key), ("@SECRET@", pictures.secret)):
+        text = text.replace(mark, value)
+    services(stack, "cms", cms=text, chat=CHAT)
     stack.inv("deploy", timeout=600)
     create = "env DJANGO_SUPERUSER_PASSWORD=red-dots-5 python manage.py createsuperuser --noinput"
     stack.inv("exec", "cms", "--", "sh", "-c", f"{create} --username editor --email e@shop.example")
@@ -202,11 +223,12 @@ def test_wagtail_serves_an_uploaded_image_before_and_after_a_release(
     said = stack.on("lb1", f"sh /tmp/upload.sh {ADDRESS} {NAME} red-dots-5 /tmp/dot.png")
     assert said == f"302 https://{NAME}/admin/images/\n"
     image = "/media/original_images/dot.png"
-    stored = stack.on("app1", f"base64 -w 0 /var/lib/app-cms{image}")
-    assert stored == IMAGE
-    assert asked(stack, image) == asked(stack, image, "192.168.66.14", 8000) == "200 image/png"
+    places = [(ADDRESS, 443), ("192.168.66.14", 8000), ("192.168.66.15", 8000)]
+    assert [asked(stack, image, *place) for place in places] == ["200 image/png"] * 3
     release(stack, "cms/cms/urls.py")
-    assert asked(stack, image) == asked(stack, image, "192.168.66.14", 8000) == "200 image/png"
+    assert [asked(stack, image, *place) for place in places] == ["200 image/png"] * 3
+    read = f"curl -sSk --connect-to ::{ADDRESS}: https://{NAME}{image} | base64 -w 0"
+    assert stack.on("lb1", read) == IMAGE
 
 
 def test_a_connection_that_was_silent_for_more_than_a_minute_lives(silent: list[dict[str, Any]]) -> None:

@@ -226,7 +226,7 @@ def test_a_bucket_takes_the_place_of_the_machine(copy: Copy, tmp_path: Path) -> 
     # One backup has more than a thousand files, which a server for tests takes its time for.
     old = "for info in $(ls | head -n -1); do rm -rf $info ../base/${info%-backup.info}; done"
     operator.on("bak1", f"cd /var/lib/barman/{operator.stack}/meta && {old}")
-    with bucket.serving(operator, tmp_path) as server:
+    with bucket.serving(operator, tmp_path, bucket.NAME, bucket.documented_policy()) as server:
         copy.write(f"to: s3://{bucket.NAME}/shop, endpoint: '{server.endpoint}', ca: {server.authority}")
         assert "inv secrets.set backup/s3_access_key_id" in operator.inv("plan", "--role=backup", code=1).err
         copy.secret("backup/s3_access_key_id", server.key)

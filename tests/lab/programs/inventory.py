@@ -40,15 +40,25 @@ CMS = """\
 kind: django
 source: cms
 project: cms
-hosts: [app1]                # uploads are on its disk
 health: /admin/login/
 max_body: 50M
-writable: [media]
 env:
   DJANGO_SETTINGS_MODULE: cms.settings.production
   ALLOWED_HOSTS: ${site.names}
   DATABASE_URL: ${database.url}
-secrets: {SECRET_KEY: {generate: 50}}
+  BUCKET: pictures
+  AWS_ENDPOINT_URL_S3: '@ENDPOINT@'
+  AWS_CA_BUNDLE: ${service.folder}/authority.pem
+secrets:
+  SECRET_KEY: {generate: 50}
+  AWS_ACCESS_KEY_ID: {command: printf %s @KEY@}
+  AWS_SECRET_ACCESS_KEY: {command: printf %s @SECRET@}
+"""
+# What the account of the service may do with its bucket.
+POLICY = """\
+{"Version": "2012-10-17", "Statement": [{
+  "Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::pictures", "arn:aws:s3:::pictures/*"]
+}]}
 """
 # A red dot.
 IMAGE = (
