@@ -200,7 +200,7 @@ def test_a_backup_host_that_was_away_for_too_long_starts_anew_and_everything_say
     assert any("slot barman is lost: Barman was away for too long" in text for text in status["findings"])
 
     operator.on("bak1", f"systemctl start {RECEIVING}")
-    missing = "WAL is missing since 20"
+    missing = "WAL has been missing since 20"
     until(lambda: any(missing in text for text in operator.json("status", "--host=bak1", code=None)[0]["problems"]))
     mended = f"test -e /var/lib/barman/{operator.stack}/wal-mended && pgrep -x pg_receivewal"
     until(lambda: operator.on("bak1", mended, check=False), "Barman receives WAL again")

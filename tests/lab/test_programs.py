@@ -83,7 +83,7 @@ def asked(stack: Operator, path: str, address: str = ADDRESS, port: int = 443) -
     scheme = "https" if port == 443 else "http"
     words = ["curl", "-sSk", "-o", "/dev/null", "-w", "%{http_code} %{content_type}"]
     words += ["--connect-to", f"::{address}:{port}", "-H", "X-Forwarded-Proto: https", f"{scheme}://{NAME}{path}"]
-    return stack.on("lb1" if port == 443 else "app1", shlex.join(words))
+    return stack.on("lb1", shlex.join(words))
 
 
 def release(stack: Operator, file: str) -> None:

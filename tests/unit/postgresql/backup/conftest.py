@@ -19,7 +19,7 @@ case $* in
     echo x >>"$FOLDER/archived"; mkdir -p "$FOLDER/wals"; echo 1 >"$FOLDER/wals/shop-xlog.db" ;;
 "-q check-backup"*)
     [ "$(wc -l <"$FOLDER/archived")" -lt "$NEEDS" ] || echo status=DONE >"$FOLDER/meta/$4-backup.info" ;;
-"-q delete"*) rm "$FOLDER/meta/$4-backup.info" ;;
+"-q delete"*) rmdir "$FOLDER/base/$4" && rm "$FOLDER/meta/$4-backup.info" ;;
 "-f json check shop") cat "$FOLDER/check.json" ;;
 esac
 """

@@ -76,6 +76,8 @@ def test_a_scheduled_incremental_backup_becomes_a_full_one_if_it_has_no_base_or_
 def test_incomplete_earlier_backups_are_removed_after_a_complete_one(folder: Path) -> None:
     for name, status in (("20261120T000000", "DONE"), ("20261121T000000", "STARTED"), ("20261121T100000", "FAILED")):
         (folder / "meta" / f"{name}-backup.info").write_text(f"status={status}\n")
-    _take_backup(folder)
+    # That of the other one is gone, and Barman fails without it.
+    (folder / "base/20261121T000000").mkdir(parents=True)
+    assert _take_backup(folder).returncode == 0
     left = sorted(path.name for path in (folder / "meta").iterdir())
     assert left == ["20261120T000000-backup.info", "20261122T010000-backup.info"]
