@@ -77,17 +77,20 @@ def latencies(hosts: Hosts, rate: int, rounds: int) -> None:
 
 def reloads(hosts: Hosts) -> None:
     """Print how many requests fail while the balancer is reloaded once a second."""
-    load = hosts.load(REQUESTS, RELOAD_SECONDS)
     count = 0
-    try:
-        for _ in range(RELOAD_SECONDS - 1):
-            time.sleep(1)
-            hosts.on("lb1", "systemctl reload nginx")
-            count += 1
-        said, _ = load.communicate(timeout=60)
-    finally:
-        load.kill()
-    messages = [json.loads(line) for line in said.splitlines() if line.endswith("]")]
+    with tempfile.TemporaryFile("w+") as output:
+        load = hosts.load(REQUESTS, RELOAD_SECONDS, output)
+        try:
+            for _ in range(RELOAD_SECONDS - 1):
+                time.sleep(1)
+                hosts.on("lb1", "systemctl reload nginx")
+                count += 1
+            load.wait(timeout=60)
+        finally:
+            load.kill()
+            load.communicate()
+        output.seek(0)
+        messages = [json.loads(line) for line in output]
     outcomes = Counter(str(message[-1]) for message in messages if message[0] == "end")
     begun = sum(message[0] == "begin" for message in messages)
     failed = begun - outcomes["ok"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TextIO
 
 from plainstack.engine.role import shape
 from plainstack.inventory import load as inventories
@@ -109,8 +110,11 @@ class Hosts:
             rows = [line.split("\t") for line in log]
         return [int(row[2]) / 1000 for row in rows if row[1] == "200"]
 
-    def load(self, rate: int, seconds: int) -> subprocess.Popen[str]:
-        """Start to send requests at a rate on connections that stay open, as drills do."""
+    def load(self, rate: int, seconds: int, output: TextIO) -> subprocess.Popen[str]:
+        """Start to send requests at a rate on connections that stay open, as drills do.
+
+        The process writes its messages to a file, and ends early if its stdin is closed.
+        """
         asked = {
             "address": ADDRESS,
             "name": ADDRESS,
@@ -124,7 +128,7 @@ class Hosts:
             [*self._inside(), sys.executable, "-m", "plainstack.drill.load"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=output,
             text=True,
         )
         assert process.stdin is not None
