@@ -1,4 +1,4 @@
-"""Which addresses may be polled. Whoever edits machines in the admin must not reach the stack's own services."""
+"""Which addresses may be polled. People who edit machines in the admin must not reach the stack's own services."""
 
 import ipaddress
 import socket

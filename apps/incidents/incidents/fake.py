@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         try:
-            getattr(self, behaviour)(random.Random(f"{number} {time.time() // 60}"))  # noqa: S311
+            getattr(self, behaviour)(random.Random(f"{number} {time.time() // 60}"))  # noqa: S311 - it makes samples up
         except OSError:
             self.close_connection = True  # the poller had enough
 
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         for _ in range(600):
             self.wfile.write(b" ")
             self.wfile.flush()
-            time.sleep(0.1)
+            time.sleep(0.1)  # the slowness is what this machine is for
 
     def silent(self, _dice: random.Random) -> None:
         self.connection.settimeout(60)

@@ -127,7 +127,7 @@ def ask(where: addresses.Parts, deadline: Deadline) -> tuple[Outcome, str, answe
         lines = (f"GET {where.target} HTTP/1.1", f"Host: {host}", "Accept: application/json", "Connection: close")
         sock.settimeout(deadline.left())
         sock.sendall("\r\n".join((*lines, "User-Agent: incidents", "", "")).encode())
-        response = http.client.HTTPResponse(Reader(sock, deadline), method="GET")  # type: ignore[arg-type]
+        response = http.client.HTTPResponse(Reader(sock, deadline), method="GET")  # type: ignore[arg-type] # of a socket, it needs only makefile()
         response.begin()
         if 300 <= response.status < 400:
             return Outcome.REDIRECT, f"{response.status} to {response.headers.get('Location', 'nowhere')}", nothing

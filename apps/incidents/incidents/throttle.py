@@ -1,4 +1,4 @@
-"""Slows down whoever guesses passwords. All hosts count failures together, in the database."""
+"""Limits how fast passwords can be guessed. All hosts count failed log-ins together, in the database."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from incidents.models import FailedLogIn
 
 WINDOW = timedelta(minutes=15)
 # Failures in the window: of a name from one address, from one address, and of a name. The last is high, so that
-# nobody is locked out by a stranger who knows only the name.
+# a stranger who knows only a name cannot lock its user out.
 LIMITS = {"both": 5, "address": 20, "name": 50}
 
 

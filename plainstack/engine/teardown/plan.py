@@ -75,7 +75,7 @@ def _has_own_file(unit: Entry, entries: Sequence[Entry]) -> bool:
 
 
 def _stays(entries: Sequence[Entry], declared: Mapping[str, Resource]) -> tuple[Resource, ...]:
-    """Return the units that ran before Plainstack, or without which nobody could log in, with no inputs of ours."""
+    """Return the units that stay, without our inputs: those that ran before Plainstack, and those that log-ins need."""
     last = {entry.key: entry for entry in entries if entry.kind == "unit"}
     return tuple(
         Unit(

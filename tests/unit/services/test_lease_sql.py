@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import database
@@ -18,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lease import FREE, Ask, Row, Verb
 
+from tests import postgresql
 from tests.unit.services.lease_database import changed
 
-SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-pytestmark = [pytest.mark.programs, pytest.mark.skipif(not SERVERS, reason="needs a PostgreSQL server")]
+pytestmark = [pytest.mark.programs, postgresql.needed]
 
 TENURES = st.sampled_from(["app1 1", "app2 1", FREE])
 ROWS = st.builds(
@@ -46,28 +41,10 @@ ASKS = st.builds(
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[psycopg.Connection[Any]]:
-    """Start a server that only this test uses, in a folder whose name is short enough for a socket."""
-    who = "nobody" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    if who:
-        shutil.chown(folder, who)
-
-    def run(*words: str | Path) -> None:
-        subprocess.run(words, user=who, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-    control = [str(SERVERS[-1].with_name("pg_ctl")), "--pgdata=data", "--wait"]
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    try:
-        run(SERVERS[-1], "--username=test", "--no-sync", "--auth=trust", "data")
-        run(*control, f"--options={options}", "--log=log", "start")
-        try:
-            there = f"host={folder} user=test dbname=postgres"
-            with psycopg.connect(there, autocommit=True, cursor_factory=psycopg.ClientCursor) as found:
-                yield found
-        finally:
-            run(*control, "--mode=immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
+    with postgresql.running() as folder:
+        there = f"host={folder} user=test dbname=postgres"
+        with psycopg.connect(there, autocommit=True, cursor_factory=psycopg.ClientCursor) as found:
+            yield found
 
 
 @given(row=ROWS, ask=ASKS, same=st.booleans(), tenure=st.sampled_from(["app1 1", "app2 1"]))

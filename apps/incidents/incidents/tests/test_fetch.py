@@ -125,7 +125,7 @@ class Fetching(SimpleTestCase):
 
     def test_no_connection_and_no_name(self) -> None:
         with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))  # and nobody listens
+            unused.bind(("127.0.0.1", 0))  # without listen(), so connections are refused
             self.assertEqual(fetch(f"http://127.0.0.1:{unused.getsockname()[1]}/").outcome, "refused")
         with mock.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known")):
             self.assertEqual(fetch("http://nowhere.example/").outcome, "unresolved")

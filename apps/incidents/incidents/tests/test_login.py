@@ -67,7 +67,7 @@ class Asking(LogInTest):
         self.client = Client(enforce_csrf_checks=True)
         with self.assertLogs("django.security.csrf"):
             self.assertEqual(self.log_in().status_code, 403)
-            self.assertEqual(self.client.post("/logout/").status_code, 302)  # nobody is logged in
+            self.assertEqual(self.client.post("/logout/").status_code, 302)  # also without a log-in
         page = self.client.get("/login/", secure=True)
         data = {"name": "ann", "password": "sesame", "csrfmiddlewaretoken": page.context["csrf_token"]}
         answer = self.client.post("/login/", data, secure=True, headers={"Referer": "https://testserver/login/"})
