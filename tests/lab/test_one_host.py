@@ -10,7 +10,7 @@ import pytest
 
 from tests import inventories
 from tests.lab.commands import await_output, start
-from tests.lab.labs import lab
+from tests.lab.labs import UNSCHEDULED, lab
 from tests.lab.operator import Operator
 
 SOME = "db, app, balancer, monitoring"
@@ -22,6 +22,7 @@ hosts:
 services:
   web: {inventories.incidents()}
 database: {{name: shop}}
+backup: {{{UNSCHEDULED}}}
 """
 # Files that programs of Debian write as they run.
 CACHES = re.compile(

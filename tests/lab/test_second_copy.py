@@ -12,12 +12,13 @@ import pytest
 from plainstack.postgresql.backup.barman import METRICS
 from plainstack.postgresql.backup.second_copy import UNIT
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
-from tests.lab import bucket
+from tests.lab import bucket, labs
 from tests.lab.conftest import Operator
 from tests.waiting import until
 
 HOSTS = ("db1", "db2", "bak1", "mon1")
 FOLDER = "/srv/copy"
+NO_TEST = 'restore_test: "*-02-29 03:30"'
 # The backups need more than the first size, and less than the second.
 TOO_SMALL, LARGE = "12M", "900M"
 
@@ -64,7 +65,7 @@ class Copy:
         """Write the destination into the inventory."""
         text = self.operator.inventory.read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if not line.startswith("backup:")]
-        lines.append(f"backup: {{second_copy: {{{keys}}}}}")
+        lines.append(f"backup: {{{labs.UNSCHEDULED}, second_copy: {{{keys}, {NO_TEST}}}}}")
         self.operator.inventory.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def secret(self, name: str, value: str) -> None:
