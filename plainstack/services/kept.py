@@ -36,6 +36,8 @@ done
 [ ! -e "$audit" ] || grep -F "run $name: switch: " "$audit" | tail -n 50 | sed = | sed 'N; s/\\n/=/; s/^/audit./' || :
 """
 
+_NEVER_RAN = "it never ran there"
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -99,7 +101,8 @@ def parse(stack: Stack, service: str, facts: Mapping[str, str]) -> OnHost:
         found[release] = Kept(
             id=release,
             venv=venv,
-            lacks=_lacks(release, facts, requirements=kind.requirements, migrates=bool(kind.migrate)),
+            lacks=_lacks(release, facts, requirements=kind.requirements, migrates=bool(kind.migrate))
+            or ("" if at or f"before.{release}" in facts or release in (current, previous) else _NEVER_RAN),
             since=at or facts.get(f"switched.{release}", ""),
             who=who,
             before=before,
@@ -115,7 +118,7 @@ def _lacks(release: str, facts: Mapping[str, str], *, requirements: bool, migrat
     if requirements and f"complete.{release}" not in facts:
         return "its virtual environment is gone or incomplete"
     if migrates and f"migrated.{release}" not in facts:
-        return "it never ran there"
+        return _NEVER_RAN
     return ""
 
 

@@ -85,8 +85,9 @@ if [ -d "$before/static" ] && [ -d "$static" ] && [ "$before/static" != "$static
 fi
 rm -f "$home/previous"
 if [ -L "$home/current" ]; then cp -P "$home/current" "$home/previous"; fi
-# Unlike `previous`, this outlasts a switch that is undone, and a rollback does not change it.
-if [ -z "$pinned" ] && [ -d "$before" ] && [ "${before##*/}" != "$id" ]; then
+# Unlike `previous`, this outlasts a switch that is undone, and a rollback does not change it. Empty: nothing ran.
+if [ -z "$pinned" ] && [ "${before##*/}" != "$id" ]; then
+    [ -d "$before" ] || before=
     echo "${before##*/}" >"$home/releases/$id/before"
 fi
 touch "$home/releases/$id"

@@ -192,6 +192,21 @@ def test_a_release_that_fails_on_a_host_does_not_hide_the_previous_one(shop: Sho
     assert shop.back() == two
 
 
+def test_a_release_that_the_host_never_switched_to_is_not_offered(shop: Shop) -> None:
+    """A command before the switch has failed: the release is complete, and the database was migrated for it."""
+    one, two, three = shop.ids
+    releases = shop.hosts["app1"].root / "srv/web/releases"
+    shutil.copytree(releases / two, releases / "four", symlinks=True)
+    (releases / "four/before").unlink()
+    (releases / "four/release.env").write_text("RELEASE=four\n", encoding="utf-8")
+    here = shop.kept()["app1"]
+    assert here.releases["four"].lacks == "it never ran there"
+    assert {*here.ready} == {one, two}
+    with pytest.raises(Refused, match="app1: it never ran there"):
+        shop.back("four")
+    assert shop.running() == {three}
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
 def test_a_rollback_killed_at_any_step_can_be_repeated(shop: Shop, steps: int) -> None:
     _, two, _ = shop.ids
