@@ -57,7 +57,7 @@ def default_inventory() -> str:
     text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
     text = text.replace("stack: shop", f"stack: {STACK}", 1).replace("user: root", "user: ops", 1)
     text = text.replace("192.168.57.", f"{NETWORKS[0]}.").replace("192.168.3.", f"{NETWORKS[1]}.")
-    text = re.sub(r"^backup: .*", f"backup: {{{UNSCHEDULED}}}", text, count=1, flags=re.MULTILINE)
+    text = re.sub(r", full: .*, incremental: .*}", f", {UNSCHEDULED}}}", text, count=1)
     return text.replace("apps/incidents", str(ROOT / "apps/incidents"))
 
 
