@@ -81,6 +81,11 @@ class Operator:
         """Run an inv command with --json, and return its document."""
         return json.loads(self.inv(*words, "--json", code=code, timeout=timeout).out)
 
+    def secret(self, name: str, value: str) -> None:
+        """Set a secret, as from a pipe."""
+        line = [str(self.programs / "inv"), "secrets.set", name, f"--inventory={self.inventory}"]
+        subprocess.run(line, cwd=self.project, input=value, text=True, check=True, stdout=subprocess.DEVNULL)
+
     def on(self, host: str, script: str, check: bool = True) -> str:
         """Run a script as root on a lab host, and return its output."""
         ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]

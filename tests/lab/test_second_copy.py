@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,6 @@ class Copy:
         lines = [line for line in text.splitlines() if not line.startswith("backup:")]
         lines.append(f"backup: {{{labs.UNSCHEDULED}, second_copy: {{{keys}, {NO_TEST}}}}}")
         self.operator.inventory.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def secret(self, name: str, value: str) -> None:
-        """Set a secret, as from a pipe."""
-        operator = self.operator
-        line = [str(operator.programs / "inv"), "secrets.set", name, f"--inventory={operator.inventory}"]
-        subprocess.run(line, cwd=operator.project, input=value, text=True, check=True, stdout=subprocess.DEVNULL)
 
     def deploy(self) -> str:
         return self.operator.inv("deploy", "--role=backup", timeout=1200).text
@@ -230,10 +223,10 @@ def test_a_bucket_takes_the_place_of_the_machine(copy: Copy, tmp_path: Path) -> 
     with bucket.serving(operator, tmp_path, bucket.NAME, bucket.documented_policy()) as server:
         copy.write(f"to: s3://{bucket.NAME}/shop, endpoint: '{server.endpoint}', ca: {server.authority}")
         assert "inv secrets.set backup/s3_access_key_id" in operator.inv("plan", "--role=backup", code=1).err
-        copy.secret("backup/s3_access_key_id", server.key)
-        copy.secret("backup/s3_secret_access_key", server.secret[::-1])
+        copy.operator.secret("backup/s3_access_key_id", server.key)
+        copy.operator.secret("backup/s3_secret_access_key", server.secret[::-1])
         assert "Set the right one, and deploy: inv secrets.set backup/s3_secret_access_key" in copy.deploy()
-        copy.secret("backup/s3_secret_access_key", server.secret)
+        copy.operator.secret("backup/s3_secret_access_key", server.secret)
         assert "there is no second copy" not in copy.deploy()
         assert copy.run()["problem"] == ""
         kept = copy.listed()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,8 +91,7 @@ def logged(stack: Operator, host: str, unit: str) -> list[str]:
 def test_an_unset_secret_is_reported_before_anything_is_changed(stack: Operator) -> None:
     for command in ("plan", "deploy"):
         assert "inv secrets.set api/GIVEN" in stack.inv(command, code=1).err
-    line = [str(stack.programs / "inv"), "secrets.set", "api/GIVEN", f"--inventory={stack.inventory}"]
-    subprocess.run(line, cwd=stack.project, input=ODD, text=True, check=True, stdout=subprocess.DEVNULL)
+    stack.secret("api/GIVEN", ODD)
 
 
 def test_services_of_every_kind_are_deployed_and_verified(stack: Operator) -> None:

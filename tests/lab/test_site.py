@@ -176,7 +176,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key
     -subj /CN=pebble -addext subjectAltName=IP:{here} 2>/dev/null
 cat >config <<'E'
 {{"pebble": {{"listenAddress": "{here}:14000", "managementListenAddress": "127.0.0.1:15000",
-    "certificate": "crt", "privateKey": "key", "httpPort": 80, "tlsPort": 443}}}}
+    "certificate": "crt", "privateKey": "key", "httpPort": 80, "tlsPort": 443,
+    "externalAccountBindingRequired": true, "externalAccountMACKeys": {{"shop-1": "{customer}"}}}}}}
 E
 systemd-run -q --unit=names pebble-challtestsrv -dns01 127.0.0.1:8053 -http01 '' -https01 '' -tlsalpn01 '' \\
     -management 127.0.0.1:8055 -defaultIPv6 '' -defaultIPv4 {site}
@@ -186,18 +187,28 @@ timeout {patience} sh -c 'until curl -sk https://127.0.0.1:15000/roots/0 >root &
 cat crt root
 """
 NAME = "shop.example.com"
+# The authority accepts only accounts that are bound to this key.
+CUSTOMER = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+SECOND = f"{labs.NETWORKS[1]}.229"
 EDGE = "--host=lb1,lb2,app1,app2,mon1"
 
 
 def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visitor: Operator) -> None:
+    """There are two virtual addresses: each balancer has one, and the one that is left has both."""
+    first = site(visitor)
     stack = inventories.load(visitor.inventory)
     here = str(stack.lab.visitors["visitor"].public)
-    settings = PEBBLE.format(here=here, site=site(visitor), patience=PATIENCE)
+    settings = PEBBLE.format(here=here, site=first, patience=PATIENCE, customer=CUSTOMER)
     (visitor.inventory.parent / "root.crt").write_text(visitor.on("visitor", settings))
     text = visitor.inventory.read_text(encoding="utf-8")
-    acme = f"{{email: ops@{NAME}, directory: 'https://{here}:14000/dir', authority: root.crt}}"
-    wanted = f"tls: acme, server_names: [{NAME}], acme: {acme}"
-    visitor.inventory.write_text(text.replace("tls: self-signed", wanted), encoding="utf-8")
+    acme = (
+        f"{{email: ops@{NAME}, directory: 'https://{here}:14000/dir', authority: root.crt,"
+        " external_account: {key_id: shop-1}}"
+    )
+    wanted = f"tls: acme, server_names: [{NAME}], acme: {acme}, brotli: true"
+    text = text.replace("tls: self-signed", wanted).replace(first, f"[{first}, {SECOND}]", 1)
+    visitor.inventory.write_text(text, encoding="utf-8")
+    visitor.secret("acme/hmac", CUSTOMER)
     visitor.inv("deploy", EDGE)
 
     def issued(balancer: str) -> str:
@@ -207,14 +218,23 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
 
     until(lambda: issued("lb1") and issued("lb2"), "certificates")
     assert issued("lb1") != issued("lb2")
-    page = f"curl -sS --max-time 60 -o /dev/null --cacert /root/pebble/root --resolve {NAME}:443:{site(visitor)}"
-    ask = f"{page} -w '%{{http_code}}' https://{NAME}/"
+    page = f"curl -sS --max-time 60 -o /dev/null --cacert /root/pebble/root -H 'Accept-Encoding: br' https://{NAME}/"
+    shown = "-w '%{http_code} %header{content-encoding}\\n'"
 
     def await_page() -> None:
-        # A balancer loads its certificate, and takes over the address, a little later.
-        until(lambda: visitor.on("visitor", ask, check=False) == "200", "the page with the authority's certificate")
+        # A balancer loads its certificate, and takes over an address, a little later.
+        ask = "".join(f"{page} {shown} --resolve {NAME}:443:{address}\n" for address in (first, SECOND))
+        until(lambda: visitor.on("visitor", ask, check=False) == "200 br\n200 br\n", "the page with its certificate")
+
+    def holders() -> list[list[str]]:
+        """Return the virtual addresses that each balancer has."""
+        return [
+            [address for address in (first, SECOND) if f" {address}/" in visitor.on(balancer, "ip -4 address")]
+            for balancer in labs.BALANCERS
+        ]
 
     await_page()
+    until(lambda: sorted(holders()) == sorted([[first], [SECOND]]), "an address for each balancer")
     visitor.inv("verify", "--role=balancer")
     await_nothing_to_deploy(visitor, EDGE)
 
@@ -232,3 +252,4 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
     problems = {row["host"]: row["problems"] for row in visitor.json("status", EDGE, code=None)}
     assert any("could not be renewed" in problem for problem in problems["lb2"]), problems
     await_page()
+    until(lambda: sorted(holders()) == sorted([[first], [SECOND]]), "an address for each balancer again")
