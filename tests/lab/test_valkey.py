@@ -1,19 +1,27 @@
-"""The cache on three hosts of a deployed stack: programs reach its primary, also after that has been lost."""
+"""The cache on three hosts of a deployed stack: programs reach its primary, also after that has been lost.
+
+The service is that of the example stack with Celery, which keeps its tasks in the cache.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from tests.lab import labs
-from tests.lab.conftest import Operator
+from tests.lab.conftest import ROOT, Operator
 from tests.lab.whole import await_nothing_to_deploy
 from tests.waiting import PATIENCE, until
 
 HOSTS = ("app1", "db1", "mon1", "bak1")
 CACHE = ("db1", "mon1", "bak1")
+MONITOR = ROOT / "stacks/incidents"
+MACHINES = 20
 CLI = "/usr/local/lib/plainstack/cache-cli"
 # A Redis client in six lines: it prints the answer to one command, as a program on the host gets it.
 ASK = """\
@@ -29,13 +37,20 @@ print(next(lines).strip(), next(lines).strip() if sys.argv[1].startswith("GET") 
 
 @pytest.fixture(scope="module")
 def stack(project: Path) -> Iterator[Operator]:
-    """Start the deployed stack and deploy the cache to three of its hosts."""
+    """Start the deployed stack, and deploy the cache to three of its hosts and the resource monitor to another."""
     with labs.from_snapshot("cache", labs.default_inventory(), project, HOSTS) as operator:
         text = operator.inventory.read_text(encoding="utf-8")
         for role in ("db", "monitoring", "backup"):
             text = text.replace(f"roles: [{role}]", f"roles: [{role}, cache]", 2 if role == "db" else 1)
         text = text.replace("192.168.57.12, roles: [db, cache]", "192.168.57.12, roles: [db]")
-        text = text.replace("    env:\n", "    env:\n      CACHE_PASSWORD: ${cache.password}\n", 1)
+        service = yaml.safe_load((MONITOR / "hosts.yaml").read_text(encoding="utf-8"))["services"]["web"]
+        service["source"] = str((MONITOR / service["source"]).resolve())
+        service["env"] |= {"CACHE_PASSWORD": "${cache.password}", "POLL_INTERVAL": "5", "POLL_TIMEOUT": "2"}
+        services = f"services: {yaml.safe_dump({'web': service}, default_flow_style=True, width=10**6)}"
+        text, replaced = re.subn(r"^services:.*\n(?: .*\n)*", lambda _: services, text, flags=re.MULTILINE)
+        assert replaced == 1
+        # The replica is not up.
+        text = text.replace("synchronous: true", "synchronous: false")
         operator.inventory.write_text(text, encoding="utf-8")
         operator.inv("deploy")
         yield operator
@@ -59,6 +74,15 @@ def primary(stack: Operator) -> str:
     return found[0] if len(found) == 1 else ""
 
 
+def whole_rounds(stack: Operator, after: str) -> int:
+    """Return how many rounds that began after a time have an outcome for every machine."""
+    query = (
+        f"select count(*) from incidents_round r where at > '{after}' and finished_at is not null"
+        f" and {MACHINES} = (select count(*) from incidents_poll p where p.round_id = r.id)"
+    )
+    return int(stack.on("db1", f'cd / && {AS_POSTGRES} {BIN}/psql -XAtqd shop -c "{query}"'))
+
+
 def test_a_cache_is_deployed_beside_other_roles_and_verified(stack: Operator) -> None:
     assert stack.subjects(code=0) == {}
     # The checks of the roles that the cache depends on also ask hosts that this lab does not have.
@@ -71,6 +95,10 @@ def test_a_cache_is_deployed_beside_other_roles_and_verified(stack: Operator) ->
     assert found == ["primary", "replica", "replica"]
 
 
+def test_celery_polls_every_machine_in_each_round(stack: Operator) -> None:
+    until(lambda: whole_rounds(stack, "-infinity") > 1, "no two rounds are complete")
+
+
 def test_when_the_primary_is_lost_programs_find_its_successor_at_the_same_address(stack: Operator) -> None:
     old = primary(stack)
     assert ask(stack, "SET order 4711") == "+OK"
@@ -80,6 +108,8 @@ def test_when_the_primary_is_lost_programs_find_its_successor_at_the_same_addres
     until(lambda: ask(stack, "GET order") == "$4 4711", "no new primary has the data")
     until(lambda: ask(stack, "INCR visits").startswith(":"), "the new primary accepts no writes")
     assert primary(stack) != old
+    now = stack.on("db1", "date -u +%FT%TZ").strip()
+    until(lambda: whole_rounds(stack, now), "no round that began after the loss is complete")
     assert stack.subjects() == {old: ["start valkey-server.service"]}
     stack.inv("deploy")
     until(lambda: parts(stack)[old] == f"replica of {primary(stack)}", f"{old} does not follow the new primary")
