@@ -43,8 +43,19 @@ STACK = "testlab"
 NETWORKS = ("192.168.59", "192.168.60")
 BALANCERS, APPS = ("lb1", "lb2"), ("app1", "app2")
 # Backups and restore tests are made when a test asks for them: one that began in the middle of a test, because the run
-# happens to go on past two o'clock, would be another that the test does not know of.
-UNSCHEDULED = 'full: "*-02-29 02:00", incremental: "*-02-29 02:30", restore_test: "*-02-29 03:00", max_age_hours: 26'
+# happens to go on past two o'clock, would be another that the test does not know of. The backup of a snapshot that an
+# earlier run has left is never too old.
+UNSCHEDULED = 'full: "*-02-29 02:00", incremental: "*-02-29 02:30", restore_test: "*-02-29 03:00", max_age_hours: 9999'
+# For the same reason, hosts do not look for updates in the morning and in the evening: apt would be locked meanwhile,
+# and services could restart. Their timers run, as a check demands.
+NO_UPDATES = """
+for timer in apt-daily.timer apt-daily-upgrade.timer; do
+    mkdir -p /etc/systemd/system/$timer.d
+    printf '[Timer]\\nOnCalendar=\\nOnCalendar=*-02-29 06:00\\n' >/etc/systemd/system/$timer.d/lab.conf
+done
+systemctl daemon-reload
+systemctl restart apt-daily.timer apt-daily-upgrade.timer
+"""
 # Identifies one run of pytest, with all its workers.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} {time.time()}"
 
@@ -146,6 +157,8 @@ def make_snapshot(project: Path) -> None:
             up_at = time.monotonic()
             stages = operator.json("deploy", timeout=1800)["stages"]
             deployed_at = time.monotonic()
+            for host in inventories.load(operator.inventory).hosts:
+                operator.on(host, NO_UPDATES)
             operator.inv("verify")
             # Saving takes the lab down, which loses its count of CPU time.
             SPENT.labs += hosts_cpu(operator.lab)
