@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plainstack.drill import generators
+from plainstack.drill.load import ANSWER_TIMEOUT
 from plainstack.secrets import store
 from plainstack.services.edge import Balancer
 from tests.lab.operator import ROOT, Operator
@@ -20,7 +21,7 @@ from tests.lab.test_secrets import stack_of
 from tests.waiting import until
 
 # Seconds. A request that has waited longer for its answer when the load ends counts as unanswered.
-PROMPT = 5
+PROMPT = ANSWER_TIMEOUT
 
 
 class Load:

@@ -32,9 +32,11 @@ def test_a_balancer_with_keepalived_stopped_does_not_report_the_virtual_address(
     # Each balancer holds the address in its turn: one that comes back leaves the address to the other.
     for _ in range(2):
         for balancer in ("lb1", "lb2"):
-            whole.on(balancer, f"systemctl stop keepalived; {reported} | grep ' 0$' && systemctl start keepalived")
+            whole.on(balancer, f"systemctl stop keepalived; {reported} | grep ' 0$'")
             other = "lb2" if balancer == "lb1" else "lb1"
+            # Only now can no other balancer take the address: this one may have been started again a moment ago.
             whole.on(other, f"timeout {PATIENCE} sh -c \"until {reported} | grep -q ' 1$'; do sleep 0.1; done\"")
+            whole.on(balancer, "systemctl start keepalived")
 
 
 BREAKS = [

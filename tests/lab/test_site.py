@@ -66,7 +66,7 @@ def test_a_posted_sample_reaches_the_replica(visitor: Operator) -> None:
     )
     number = json.loads(answer)["id"]
     stack = inventories.load(visitor.inventory)
-    rows = {row["host"]: row["database"] for row in visitor.json("status")}
+    rows = {row["host"]: row["database"] for row in visitor.json("status", code=None)}
     replica = next(host for host, database in rows.items() if database.startswith("replica"))
     query = f"select value from incidents_sample where id = {number}"
     asked = f'runuser -u postgres -- psql -XAtqc "{query}" {stack.settings(Database).name}'
@@ -233,8 +233,8 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
             for balancer in labs.BALANCERS
         ]
 
-    await_page()
     until(lambda: sorted(holders()) == sorted([[first], [SECOND]]), "an address for each balancer")
+    await_page()
     visitor.inv("verify", "--role=balancer")
     await_nothing_to_deploy(visitor, EDGE)
 
@@ -245,7 +245,7 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
     renew = "systemctl start plainstack-acme"
     until(lambda: visitor.on("lb2", f"{renew} && echo renewed", check=False), "lb2 renews")
     assert issued("lb2") != before
-    await_page()
+    await_page(site(visitor))
     visitor.inv("lab.mend", "lb1")
     visitor.on("visitor", "systemctl stop pebble")
     visitor.on("lb2", f"rm /var/lib/plainstack-acme/wanted; ! {renew}")

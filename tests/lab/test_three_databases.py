@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.lab import labs
 from tests.lab.operator import Operator
 from tests.lab.whole import await_whole
+from tests.waiting import until
 
 HOSTS = ("db1", "db2", "bak1")
 # The third database takes the place of the backup host. Hosts of other roles are not started.
@@ -44,12 +46,16 @@ def test_after_a_cut_the_other_standby_confirms_writes_and_nothing_is_degraded(t
     three.inv("lab.break", old, "--cut")
     try:
         three.fab("promote", "--yes")
-        seen = json.loads(three.fab("status", "--json", code=1).out)
-        (new,) = seen["primary"]
-        members = {host["name"]: host for host in seen["hosts"]}
-        other = next(name for name in members if name not in (old, new))
-        assert members[other]["upstream"] == new
-        assert not members[new]["degraded"]
+        (new,) = json.loads(three.fab("status", "--json", code=1).out)["primary"]
+        (other,) = {*HOSTS} - {old, new}
+
+        def streaming() -> dict[str, Any]:
+            """Return what the hosts say; nothing while the receiver of the other standby starts again."""
+            seen = json.loads(three.fab("status", "--json", code=1).out)
+            members = {host["name"]: host for host in seen["hosts"]}
+            return members if members[other]["upstream"] == new else {}
+
+        assert not until(streaming)[new]["degraded"]
     finally:
         three.inv("lab.mend", old)
     three.fab("rejoin")
