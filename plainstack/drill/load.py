@@ -37,7 +37,7 @@ REFUSALS = frozenset({401, 403, 404, 405, 410})
 
 @dataclass
 class Site:
-    """The site, for clients with persistent connections; `usual` is its status for the first GET."""
+    """The site, for clients whose GETs use persistent connections; `usual` is its status for the first GET."""
 
     address: str
     name: str
@@ -75,9 +75,10 @@ class Site:
         """Send a request, and return the status of the response, or why there was none.
 
         A server that reloads closes its idle connections, perhaps just when a request arrives on one. A GET is then
-        sent again on a new connection, as browsers do (RFC 9112, section 9.3.1).
+        sent again on a new connection, as browsers do (RFC 9112, section 9.3.1). A POST must not be sent twice, so it
+        gets a new connection at once.
         """
-        connection = self._known()
+        connection = self._known() if method == "GET" else None
         answer = None
         try:
             if connection is not None:
@@ -86,8 +87,6 @@ class Site:
                     answer = connection.getresponse()
                 except (ConnectionError, ssl.SSLEOFError):
                     self._close(connection)
-                    if method != "GET":
-                        raise
             if connection is None or answer is None:
                 connection = http.client.HTTPSConnection(self.name, context=self.context)
                 connection.sock = self._open()
@@ -101,6 +100,8 @@ class Site:
             return explain(error)
         if connection.sock is not None and len(self._idle) < IDLE:
             self._idle.append((time.monotonic(), connection))
+        else:
+            connection.close()
         return answer.status
 
     def _close(self, failed: http.client.HTTPSConnection | None) -> None:

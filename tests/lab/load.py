@@ -25,7 +25,7 @@ PROMPT = ANSWER_TIMEOUT
 
 
 class Load:
-    """Clients with kept-alive connections, of whose requests a third are POSTs."""
+    """Clients that send GETs over kept-alive connections, and a third of their requests as POSTs over new ones."""
 
     def __init__(self, lab: str, asked: Mapping[str, Any], output: Path) -> None:
         self._output = output
