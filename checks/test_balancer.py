@@ -86,14 +86,14 @@ def test_every_balancer_serves_the_static_files_of_releases_itself(here: Host, s
 
 
 def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
-    """Allow ten seconds: a restarted host must pass two checks before it is used again."""
+    """Allow thirty seconds: a restarted host must pass two checks before it is used again."""
     wanted = sorted(
         f"{service.name} {app.name} {endpoint(app.address, service.port)} up"
         for service in served(stack)
         for app in stops.served_by(stack, service)
     )
     seen: list[str] = []
-    for _ in range(20):
+    for _ in range(60):
         seen = sorted(host.check_output("/etc/plainstack/balancer/upstreams status").splitlines())
         if set(wanted) <= {*seen}:
             return

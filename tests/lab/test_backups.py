@@ -227,7 +227,9 @@ def test_prometheus_has_the_alerts_that_the_reported_values_call_for(operator: O
         "backup_clock_skew_seconds": -3600,
     }
     edits = " ".join(f"-e 's/^\\(plainstack_{name}{{.*}}\\) .*/\\1 {value}/'" for name, value in wrong.items())
-    operator.on("bak1", f"systemctl stop plainstack-backup-metrics.timer && sed -i {edits} {barman.METRICS}")
+    # A run that has begun, by the timer or after a backup, would write the right values again: wait until it has ended.
+    written = "systemctl stop plainstack-backup-metrics.timer && systemctl start plainstack-backup-metrics.service"
+    operator.on("bak1", f"{written} && sed -i {edits} {barman.METRICS}")
     wanted = {"BackupTooOld", "BackupWalBehind", "RestoreTestFailed", "BackupClockSkew"}
     until(lambda: wanted <= alerts(operator), wanted)
     clock = re.compile("the clock is .* behind the primary's.*timedatectl")

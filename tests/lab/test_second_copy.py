@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plainstack.postgresql.backup.barman import METRICS
-from plainstack.postgresql.backup.second_copy import UNIT
+from plainstack.postgresql.backup.second_copy import TIMER, UNIT
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from tests.lab import bucket, labs
 from tests.lab.conftest import Operator
@@ -130,6 +130,8 @@ def test_what_was_copied_passes_a_restore_test_from_the_copy(copy: Copy) -> None
     copy.sql("create table copied_test as select generate_series(1, 2000) as n")
     backup = operator.json("backup-now")
     copy.sql("insert into copied_test values (2001)")
+    # A copy that began by itself would miss the files that are put aside below.
+    operator.on("bak1", f"systemctl stop {TIMER}")
     assert copy.run()["problem"] == ""
     assert backup["id"] in copy.kept()
     assert "copied until" in operator.inv("backups").text
@@ -143,7 +145,7 @@ def test_what_was_copied_passes_a_restore_test_from_the_copy(copy: Copy) -> None
     base = f"/var/lib/barman/{operator.stack}/base/{backup['id']}"
     operator.on("bak1", f"mv {base} /var/lib/barman/aside")
     result = operator.json("restore-test", "--from-copy")
-    operator.on("bak1", f"mv /var/lib/barman/aside {base}")
+    operator.on("bak1", f"mv /var/lib/barman/aside {base} && systemctl start {TIMER}")
     assert (result["backup"], result["passed"], result["problems"]) == (backup["id"], True, [])
     assert result["rows"] >= 2000
     assert result["from_copy"]
@@ -160,7 +162,7 @@ def test_what_was_copied_passes_a_restore_test_from_the_copy(copy: Copy) -> None
 
 def test_an_interrupted_copy_lists_no_half_backup_and_the_next_one_completes_it(copy: Copy) -> None:
     operator = copy.operator
-    operator.on("bak1", "systemctl stop plainstack-second-copy.timer")
+    operator.on("bak1", f"systemctl stop {TIMER}")
     config = "/etc/plainstack/second-copy.json"
     operator.on("bak1", f'cp -a {config} /root/ && sed -i \'s/"bandwidth": 0/"bandwidth": 100/\' {config}')
     backup = operator.json("backup-now")["id"]
@@ -173,7 +175,7 @@ def test_an_interrupted_copy_lists_no_half_backup_and_the_next_one_completes_it(
     assert operator.json("restore-test", "--from-copy")["backup"] != backup
     assert copy.run()["problem"] == ""
     assert backup in copy.kept()
-    operator.on("bak1", "systemctl start plainstack-second-copy.timer")
+    operator.on("bak1", f"systemctl start {TIMER}")
 
 
 def test_what_retention_removes_leaves_the_copy_and_what_a_lost_host_had_does_not(copy: Copy) -> None:
@@ -228,6 +230,8 @@ def test_a_bucket_takes_the_place_of_the_machine(copy: Copy, tmp_path: Path) -> 
         assert "Set the right one, and deploy: inv secrets.set backup/s3_secret_access_key" in copy.deploy()
         copy.operator.secret("backup/s3_secret_access_key", server.secret)
         assert "there is no second copy" not in copy.deploy()
+        # A copy that began by itself while files are deleted below would take that for the work of retention.
+        operator.on("bak1", f"systemctl stop {TIMER}")
         assert copy.run()["problem"] == ""
         kept = copy.listed()
         was = operator.on("bak1", LOOK)

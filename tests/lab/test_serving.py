@@ -14,6 +14,7 @@ import yaml
 from tests.lab.labs import lab
 from tests.lab.load import Load
 from tests.lab.operator import ROOT, Operator
+from tests.waiting import PATIENCE
 
 SOURCES = Path(__file__).parent / "serving"
 ADDRESS, NAME = "192.168.67.16", "shop.example"
@@ -229,7 +230,8 @@ def test_a_balancer_keeps_files_until_they_are_purged(serving: Operator) -> None
     assert serving.on("lb1", f"{show}; {show}").split() == ["MISS", "HIT"]
     assert serving.json("cache.purge", url) == {"purged": {"lb1": 1}, "failed": {}}
     assert serving.on("lb1", f"{show}; {show}").split() == ["MISS", "HIT"]
-    counted = serving.on("lb1", "timeout 30 sh -c 'until grep hit.*[1-9][0-9]*$ $0; do sleep 0.5; done' " + METRICS)
+    counts = f"sh -c 'until grep hit.*[1-9][0-9]*$ $0; do sleep 0.5; done' {METRICS}"
+    counted = serving.on("lb1", f"timeout {PATIENCE} {counts}")
     assert counted.startswith('plainstack_cache_requests_total{service="docs",result="hit"} ')
 
 

@@ -77,7 +77,7 @@ def flow() -> dict[str, object]:
         try:
             if room is None:
                 room = Room()
-                room.socket.settimeout(5)
+                room.socket.settimeout(15)
                 where.add(room.joined)
                 Path(f"{LIMIT}.joined").touch()
             sent += 1
