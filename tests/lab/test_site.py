@@ -245,7 +245,7 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
     renew = "systemctl start plainstack-acme"
     until(lambda: visitor.on("lb2", f"{renew} && echo renewed", check=False), "lb2 renews")
     assert issued("lb2") != before
-    await_page(site(visitor))
+    await_page()
     visitor.inv("lab.mend", "lb1")
     visitor.on("visitor", "systemctl stop pebble")
     visitor.on("lb2", f"rm /var/lib/plainstack-acme/wanted; ! {renew}")
