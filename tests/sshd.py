@@ -18,6 +18,7 @@ import pytest
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections
 from tests import inventories
+from tests.ports import free_port
 from tests.waiting import PATIENCE, until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
@@ -75,7 +76,7 @@ def agent(socket_path: Path) -> Iterator[Path]:
     """Run a real ssh-agent without keys at this socket."""
     running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
     try:
-        until(socket_path.exists, "ssh-agent did not start")
+        until(lambda: _answers(socket_path), "ssh-agent did not start")
         yield socket_path
     finally:
         running.terminate()
@@ -93,11 +94,7 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     """Run an sshd; `settings` are additional lines of its configuration."""
     for name in ("host", "operator", "stranger"):
         make_key(folder / name)
-    # Keep the port bound while the server runs: only programs that also set SO_REUSEADDR, such as sshd, can share it.
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
-    port = reserved.getsockname()[1]
+    port = free_port()
     (folder / "bin").mkdir()
     (folder / "bin/sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n", encoding="utf-8")
     (folder / "bin/sudo").chmod(0o755)
@@ -123,7 +120,11 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     finally:
         running.terminate()
         running.wait()
-        reserved.close()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as attempt:
+        return attempt.connect_ex(str(path)) == 0
 
 
 def _listens(port: int) -> bool:

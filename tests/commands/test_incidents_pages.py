@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ import pytest
 import requests
 
 from tests.commands.browser import Browser, chromium
-from tests.waiting import until
+from tests.ports import free_port
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = {"Authorization": "Bearer development"}
@@ -25,9 +25,7 @@ class Site:
     """The application under Django's own server."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
         self.environment = {**os.environ, "DJANGO_DEBUG": "1", "LOGIN_REQUIRED": "1"}
@@ -49,7 +47,7 @@ class Site:
 
     def answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/livez", timeout=5).ok
+            return requests.get(f"{self.url}/livez", timeout=PATIENCE).ok
         except requests.ConnectionError:
             return False
 
@@ -59,7 +57,7 @@ class Site:
 
     def sample(self, value: float, machine: str = "press-1", metric: str = "temperature") -> None:
         body = {"machine": machine, "metric": metric, "value": value}
-        requests.post(f"{self.url}/api/samples", json=body, headers=TOKEN, timeout=10).raise_for_status()
+        requests.post(f"{self.url}/api/samples", json=body, headers=TOKEN, timeout=PATIENCE).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +92,10 @@ def log_in(browser: Browser, password: str) -> None:
 
 @pytest.fixture(scope="module")
 def inside(browser: Browser) -> Browser:
-    browser.until("document.title === 'Log in'")
+    browser.until("document.title === 'Log in' && document.readyState === 'complete'")
     log_in(browser, "wrong")
     browser.until("document.querySelector('[role=alert]')?.innerText === 'Wrong name or password.'")
+    browser.until("document.readyState === 'complete'")
     log_in(browser, "sesame")
     browser.until("document.title === 'Incidents' && location.search === '?state='")
     return browser

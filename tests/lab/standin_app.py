@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl
 
 GO = threading.Event()
+# An item for each request that waits for GO.
+HELD: list[str] = []
 COUNT = itertools.count(1)
 WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -132,6 +134,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def page_go(self, _number: int) -> None:
         GO.set()
+        self.page_(0)
+
+    def page_held(self, _number: int) -> None:
+        """Answer when GO is set."""
+        HELD.append(self.path)
+        GO.wait(300)
+        HELD.remove(self.path)
         self.page_(0)
 
     def page_socket(self, _number: int) -> None:

@@ -128,6 +128,9 @@ def _operator(server: Server, folder: Path, me: str, names: str, start: Barrier,
             end.wait(PATIENCE)
             for release in releases:
                 release()
+            # A release does not wait for the host: without this, the next round would meet the lock of this one.
+            for name in names:
+                session.run(f"flock -w {PATIENCE} '{folder}/{name}-lock' true", timeout=PATIENCE)
 
 
 ROUNDS = 5

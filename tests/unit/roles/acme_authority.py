@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 import requests
 
-from tests.unit.roles.real_nginx import free_port
-from tests.waiting import until
+from tests.ports import free_port
+from tests.waiting import PATIENCE, until
 
 
 @dataclass
@@ -37,12 +37,12 @@ class Authority:
     def resolve(self, name: str, address: str) -> None:
         """Let a name have an address; otherwise, all names have 127.0.0.1."""
         body = {"host": f"{name}.", "addresses": [address]}
-        requests.post(f"http://127.0.0.1:{self.dns_management}/add-a", json=body, timeout=10).raise_for_status()
+        requests.post(f"http://127.0.0.1:{self.dns_management}/add-a", json=body, timeout=PATIENCE).raise_for_status()
 
     def forget(self, name: str) -> None:
         """Let a name have 127.0.0.1 again."""
         url = f"http://127.0.0.1:{self.dns_management}/clear-a"
-        requests.post(url, json={"host": f"{name}."}, timeout=10).raise_for_status()
+        requests.post(url, json={"host": f"{name}."}, timeout=PATIENCE).raise_for_status()
 
 
 def prepared(folder: Path) -> Authority:

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,8 @@ from plainstack.roles import balancer
 from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.services.processes import served
 from tests import inventories
-from tests.lab.standin_app import Handler, Server
+from tests.lab.standin_app import GO, HELD, Handler, Server
+from tests.ports import free_port
 from tests.waiting import until
 
 PLACES = r"/(etc/plainstack|(run|usr/local/share)/plainstack|var/lib/(plainstack-|nginx/)|var/log/nginx|run/nginx)"
@@ -55,11 +57,33 @@ class Edge:
         """Return the status of the response to a request."""
         return self.curl(url, *options)[0]
 
+    @contextlib.contextmanager
+    def holding(self, url: str, count: int) -> Iterator[list[Future[str]]]:
+        """Keep requests in progress until the `with` block ends; then they have their statuses."""
+        GO.clear()
+        with ThreadPoolExecutor(count) as pool:
+            try:
+                held = [pool.submit(self.status, f"{url}held") for _ in range(count)]
+                until(lambda: len(HELD) == count, "the application has not got the requests")
+                yield held
+            finally:
+                GO.set()
+
     def reload(self) -> None:
         """Let nginx read its configuration again; return when no worker uses the previous one."""
         before = set(self._workers())
         os.kill(int((self.folder / "run/nginx.pid").read_text()), signal.SIGHUP)
         until(lambda: self._workers() and not before & set(self._workers()), "nginx has new workers")
+
+    def settle(self) -> None:
+        """Return when only one worker is left: after a reload, those from before it also answer for a moment."""
+
+        def answer(pid: str) -> bool:
+            with contextlib.suppress(OSError):
+                return "worker process" in Path(f"/proc/{pid}/cmdline").read_text()
+            return False
+
+        until(lambda: sum(map(answer, self._workers())) == 1, "nginx has no worker from before the reload")
 
     def _workers(self) -> list[str]:
         master = (self.folder / "run/nginx.pid").read_text().strip()
@@ -114,6 +138,8 @@ def _put(edge: Edge, file: File) -> None:
         text = re.sub(r"listen 443 ", f"listen 127.0.0.1:{edge.port} ", text)
         text = re.sub(r"listen 80\b", f"listen 127.0.0.1:{edge.plain}", text)
         text = re.sub(r"listen 127\.0\.0\.1:8081", f"listen 127.0.0.1:{free_port()}", text)
+        # One worker: it puts a response into the cache, or releases a limit, before it accepts the next connection.
+        text = re.sub(r"^worker_processes .*", "worker_processes 1;", text, flags=re.M)
         text = re.sub(r"^user .*", f"user {getpass.getuser()};", text, flags=re.M)
         text = re.sub(rf"{PLACES}", lambda found: f"{edge.folder}{found[0]}", text)
         text = re.sub("/etc/nginx/(?=conf.d/|stack/|cache/)", f"{edge.folder}/etc/nginx/", text)
@@ -160,11 +186,3 @@ def _open(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False
-
-
-def free_port() -> int:
-    """Return a port that no program on this machine uses."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,12 @@ class Balancer:
         return x509.load_der_x509_certificate(certificate)
 
     def becomes(self, before: x509.Certificate) -> x509.Certificate:
-        until(lambda: self.served() != before, "the certificate is replaced")
+        """Return the certificate that replaces this one, once no worker from before a reload serves the old one."""
+        return self.serves(lambda found: found != before)
+
+    def serves(self, wanted: Callable[[x509.Certificate], bool]) -> x509.Certificate:
+        until(lambda: wanted(self.served()), "another certificate is served")
+        self.edge.settle()
         return self.served()
 
 
@@ -186,8 +191,7 @@ def test_a_balancer_with_the_key_of_another_account_keeps_its_certificate(balanc
 def settled(balancer: Balancer) -> x509.Certificate:
     """Return the certificate that is served, once that is the newest one: a reload takes a moment."""
     newest = float(balancer.facts()["acme"])
-    until(lambda: balancer.served().not_valid_after_utc.timestamp() == newest, "the newest certificate is not served")
-    return balancer.served()
+    return balancer.serves(lambda found: found.not_valid_after_utc.timestamp() == newest)
 
 
 def test_a_replaced_account_gets_another_certificate(balancer: Balancer) -> None:
@@ -202,6 +206,7 @@ def test_a_replaced_account_gets_another_certificate(balancer: Balancer) -> None
     key.write_text(acme._account_key(second).reveal())
     subprocess.run([balancer.folder / "bin/systemctl"], check=True)
     until(lambda: acme.thumbprint(second) in balancer.edge.curl(CHALLENGE)[2], "nginx answers for the new account")
+    balancer.edge.settle()
     reloaded = settled(balancer)
     balancer.renew()
     assert balancer.becomes(reloaded) != before

@@ -23,13 +23,17 @@ hosts:
   app1: {address: 10.0.0.3, roles: [app]}
   app2: {address: 10.0.0.4, roles: [app]}
 services:
-  web: {kind: binary, source: ".", processes: {web: {command: run, port: 8000, health: /, timeout: 1}}}
+  web:
+    kind: binary
+    source: "."
+    routes: [{path: /, timeout: 60}, /brief/]
+    processes: {web: {command: run, port: 8000, health: /, timeout: 1}}
 """
 
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """Start a balancer that waits a second for a response, and two hosts."""
+    """Start a balancer that waits a second for a response below /brief/, and two hosts."""
     stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
     with running(stack, tmp_path_factory.mktemp("edge")) as started:
         yield started
@@ -45,7 +49,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         ("cut", "200", 10),
         ("broken", "502", 10),
         ("nonsense", "502", 10),
-        ("slow-3", "504", 50),
+        ("brief/slow-30", "504", 50),
     ],
 )
 def test_a_bad_answer_fails_its_own_request_only(edge: Edge, path: str, status: str, count: int) -> None:

@@ -52,7 +52,8 @@ def visitor(edge: Edge) -> tuple[str, str]:
 
 
 def test_a_visitor_with_the_cookie_gets_the_same_host_and_visitors_are_spread(edge: Edge) -> None:
-    visitors = [visitor(edge) for _ in range(20)]
+    # Chance puts none of them on one of the hosts once in some million runs.
+    visitors = [visitor(edge) for _ in range(40)]
     assert {first for _, first in visitors} == {"app1", "app2", "app3"}
     for cookie, first in visitors[:4]:
         for options in ((), ("-H", "Accept: text/event-stream"), ("-d", "x=1")):

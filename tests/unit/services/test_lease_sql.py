@@ -48,7 +48,7 @@ def connection() -> Iterator[psycopg.Connection[Any]]:
 
 
 @given(row=ROWS, ask=ASKS, same=st.booleans(), tenure=st.sampled_from(["app1 1", "app2 1"]))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_a_statement_changes_the_row_as_the_simulation_does(
     connection: psycopg.Connection[Any], row: Row, ask: Ask, same: bool, tenure: str
 ) -> None:

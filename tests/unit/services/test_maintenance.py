@@ -52,7 +52,7 @@ def shown(root: Path, service: str = "web") -> str:
     return (root / PAGES[1:] / f"{service}.html").read_text(encoding="utf-8")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(message=MESSAGES)
 def test_visitors_read_the_message_as_it_was_typed(root: Path, message: str) -> None:
     state = Closed(SOME.since, SOME.who, message)

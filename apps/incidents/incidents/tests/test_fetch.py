@@ -118,7 +118,7 @@ class Fetching(SimpleTestCase):
     def test_a_machine_that_is_silent_or_trickles_has_one_time_out_for_everything(self) -> None:
         begun = time.monotonic()
         self.assertEqual(self.outcomes("trickle", "silent"), {"trickle": "timeout", "silent": "timeout"})
-        self.assertLess(time.monotonic() - begun, 5)
+        self.assertLess(time.monotonic() - begun, 30)  # both go on for a minute
 
     def test_a_redirect_names_its_target_and_is_not_followed(self) -> None:
         self.assertEqual(fetch(f"{self.fleet.url}/redirect").detail, "302 to http://127.0.0.1:22/")

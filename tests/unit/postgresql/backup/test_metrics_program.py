@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from math import isnan
 from pathlib import Path
 
@@ -91,7 +92,10 @@ def test_a_gap_since_the_newest_backup_and_missing_wal_are_reported(folder: Path
 @pytest.mark.programs
 @pytest.mark.parametrize("ahead", [-3600, -7, 7, 3600])
 def test_a_clock_that_differs_from_the_primarys_is_reported(folder: Path, ahead: int) -> None:
-    assert _metrics(folder, ahead=ahead)["plainstack_backup_clock_skew_seconds"] == pytest.approx(ahead, abs=1)
+    began = time.monotonic()
+    found = _metrics(folder, ahead=ahead)["plainstack_backup_clock_skew_seconds"]
+    # The answer is on its way for a part of the time that the program takes.
+    assert found == pytest.approx(ahead, abs=time.monotonic() - began)
 
 
 @pytest.mark.programs
