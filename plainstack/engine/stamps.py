@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from plainstack.engine.kinds.kind import Resource
@@ -43,6 +44,7 @@ def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> f
     )
 
 
+@cache
 def _own_files(name: str) -> tuple[str, ...]:
     full = name if re.search(r"\.(service|timer|socket|path|mount|target)$", name) else f"{name}.service"
     template = re.sub(r"@[^.]*\.", "@.", full)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,33 @@ SHAPE = inventories.shipped_shape()
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "hosts.yaml").read_text(encoding="utf-8"))
 
 
-SCHEMA = reference.schema(SHAPE)
-PAGE = reference.page(SHAPE)
+# Every worker imports this module, and only one runs its tests.
+@cache
+def schema() -> dict[str, Any]:
+    return reference.schema(SHAPE)
+
+
+@cache
+def page() -> str:
+    return reference.page(SHAPE)
 
 
 def test_the_page_is_generated_from_the_models() -> None:
     """To regenerate the page, run: python -m plainstack.cli.reference >docs/inventory.md"""
-    assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == PAGE
+    assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == page()
 
 
 def test_every_key_has_a_one_sentence_description() -> None:
-    for name, model in (("Stack", SCHEMA), *SCHEMA["$defs"].items()):
+    for name, model in (("Stack", schema()), *schema()["$defs"].items()):
         for key, field in model["properties"].items():
-            about = field.get("description") or SCHEMA["$defs"][field["$ref"].rpartition("/")[2]]["description"]
+            about = field.get("description") or schema()["$defs"][field["$ref"].rpartition("/")[2]]["description"]
             assert about.endswith("."), f"{name}.{key}"
-            assert f"| `{key}` |" in PAGE, f"{name}.{key}"
+            assert f"| `{key}` |" in page(), f"{name}.{key}"
 
 
 def test_the_schema_accepts_the_default_inventory() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(DATA, SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(DATA, schema())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_the_schema_rejects_what_the_models_reject(keys: tuple[str, ...], value:
     for key in keys[:-1]:
         inner = inner[key]
     inner[keys[-1]] = value
-    assert list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(data)) != []
+    assert list(jsonschema.Draft202012Validator(schema()).iter_errors(data)) != []
 
 
 SHARED = "ssh: {user: deploy}\nmonitoring: {webhook: 'https://me:secret@hooks.example.com/T0/secret?key=secret'}\n"

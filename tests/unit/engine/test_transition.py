@@ -160,7 +160,7 @@ def changed(stack: Stack, port: int, name: str) -> Stack:
 VALUES = st.tuples(st.sampled_from([8000, 8001, 8002]), st.sampled_from(["shop", "store"]))
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.lists(st.tuples(VALUES, st.none() | st.integers(0, 20)), min_size=1, max_size=4))
 def test_during_any_sequence_of_deploys_every_port_in_use_is_served(
     stack: Stack, vault: Vault, registry: Mapping[str, Role], steps: list[tuple[tuple[int, str], int | None]]

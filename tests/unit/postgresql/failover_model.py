@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from plainstack.postgresql.failover.decisions import Do, Plan, Step
@@ -94,22 +94,23 @@ class Model:
             assert not (server.running and server.rewinding), f"{server.name} runs on half rewound data"
 
     def topology(self) -> Topology:
+        upstreams = {name: self.upstream(server) for name, server in self.servers.items()}
         return Topology(
-            nodes={name: self._node(server) for name, server in self.servers.items()},
+            nodes={name: self._node(server, upstreams) for name, server in self.servers.items()},
             clients={"app1": frozenset(self.closed["app1"])},
             synchronous=self.synchronous and len(self.servers) > 1,
         )
 
-    def _node(self, server: Server) -> Node:
+    def _node(self, server: Server, upstreams: Mapping[str, str]) -> Node:
         if not server.plugged:
             return Node(name=server.name, state="unreachable")
-        names = [one.name for one in self.servers.values() if self.upstream(one) == server.name]
+        names = [name for name, upstream in upstreams.items() if upstream == server.name]
         return Node(
             name=server.name,
             state=server.state,
             timeline=server.timeline,
             lsn=f"0/{len(server.wal) + (0 if server.running else -1):X}",
-            upstream=self.upstream(server),
+            upstream=upstreams[server.name],
             cluster="" if server.running else "shut down" if server.clean else "in production",
             synchronous="" if server.degraded or not self.synchronous else "ANY 1",
             degraded="then" if server.degraded else "",

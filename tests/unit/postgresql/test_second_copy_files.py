@@ -14,11 +14,11 @@ import pytest
 import snapshots
 from destination import Destination, Failed
 from in_s3 import Bucket
-from moto import mock_aws
 from outcome import Outcome
 from push_files import PushFiles, removable
 
 from tests.unit.postgresql.kept_service import Near, Service, look, remove
+from tests.unit.postgresql.s3_in_memory import in_memory
 from tests.unit.postgresql.test_folder_snapshots import MEDIA
 
 
@@ -34,7 +34,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Destinatio
         return
     (tmp_path / "credentials").write_text('{"access_key_id": "id", "secret_access_key": "secret"}')
     known |= {"endpoint": "", "region": "us-east-1", "credentials": tmp_path / "credentials", "ca": "/none"}
-    with mock_aws():
+    with in_memory():
         known["ca"] = "/etc/ssl/certs/ca-certificates.crt"
         bucket = Bucket(bucket="backups", prefix="shop", **known)
         bucket._client.create_bucket(Bucket="backups")

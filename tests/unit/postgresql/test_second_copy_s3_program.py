@@ -16,12 +16,12 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, SSLError
 from destination import Failed
 from in_s3 import Bucket
-from moto import mock_aws
 from outcome import Outcome
 from pushing import Push
 from s3_failures import Refusals
 from s3transfer.manager import TransferManager
 
+from tests.unit.postgresql.s3_in_memory import in_memory
 from tests.unit.postgresql.test_second_copy_program import MIDDLE, NEW, OLD, back_up
 
 SEGMENTS = [f"00000001000000000000001{n}" for n in range(4)]
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Iterator[Bucket]:
     (folder / "wals/shop-xlog.db").write_text("list")
     (folder / f"streaming/{SEGMENTS[3]}.partial").write_text("x")
     (folder / "identity.json").write_text('{"systemid": "1"}')
-    with mock_aws():
+    with in_memory():
         known: Any = {name: tmp_path / name for name in ("records", "scratch", "credentials")}
         bucket = Bucket(
             here="bak1",

@@ -19,7 +19,7 @@ from plainstack.ssh.session import Session
 from tests import sshd
 from tests.waiting import PATIENCE
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 ME = getpass.getuser()
 OTHER_SHELLS = [shell for shell in ("bash", "zsh", "fish", "tcsh") if shutil.which(shell)]
 LETS_IN = '[ "$1 $2" = "-n --" ] && shift 2 && exec "$@"'
@@ -74,7 +74,6 @@ def refusal(session: Session) -> HostFailed:
     return caught.value
 
 
-@pytest.mark.programs
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 @pytest.mark.parametrize("sudo", [False, True], ids=["root", "sudo"])
 def test_output_of_a_startup_file_is_not_part_of_any_result(login: Login, noise: str, sudo: bool) -> None:

@@ -21,7 +21,7 @@ from tests import sshd
 from tests.sshd import Server
 from tests.waiting import PATIENCE
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 MEGABYTES_5 = b"0123456789abcdef" * (5 * 65536)
 
 
@@ -38,7 +38,6 @@ def own_session(server: Server, tmp_path: Path) -> Iterator[Session]:
         yield sessions.to("db1")
 
 
-@pytest.mark.programs
 def test_an_exec_gives_its_exit_code_and_both_streams(session: Session) -> None:
     output = session.run("echo out; echo err >&2; exit 7")
     assert (output.code, output.out, output.err) == (7, "out\n", "err\n")
@@ -112,7 +111,6 @@ def test_a_lock_is_held_until_it_is_released(session: Session, tmp_path: Path) -
     assert session.run(f"flock -w {PATIENCE} {lock} true").code == 0
 
 
-@pytest.mark.programs
 def test_a_killed_connection_is_a_failure_of_its_host(own_session: Session) -> None:
     def kill(line: str) -> None:
         os.kill(int(line), signal.SIGKILL)
@@ -123,7 +121,6 @@ def test_a_killed_connection_is_a_failure_of_its_host(own_session: Session) -> N
         own_session.run("true", step="next")
 
 
-@pytest.mark.programs
 def test_a_silent_host_is_given_up(own_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped: list[int] = []
 
@@ -140,7 +137,6 @@ def test_a_silent_host_is_given_up(own_session: Session, monkeypatch: pytest.Mon
         os.kill(stopped[0], signal.SIGKILL)
 
 
-@pytest.mark.programs
 def test_a_host_that_is_silent_before_a_command_starts_is_given_up(
     own_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +158,6 @@ def test_a_host_that_is_silent_before_a_command_starts_is_given_up(
         os.kill(server_process, signal.SIGKILL)
 
 
-@pytest.mark.programs
 def test_a_connection_that_is_still_being_opened_at_the_end_of_a_run_is_closed_too(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +184,6 @@ def test_a_program_killed_by_a_signal_is_not_a_lost_connection(session: Session)
     assert session.run("echo fine").out == "fine\n"
 
 
-@pytest.mark.programs
 def test_a_sudo_that_asks_for_a_password_is_reported_with_a_remedy(own_session: Session) -> None:
     asked = Session("db1", own_session._connection, sudo=True)
     with pytest.raises(HostFailed, match=r"sudo refused: sudo: a password is required\. Let \w+ use sudo without"):
