@@ -39,6 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_note_program)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a module whose tests are all left out by `-m programs` or `-m "not programs"`."""
+    chosen = config.getoption("markexpr")
+    if chosen not in ("programs", "not programs") or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    others = "mark.programs" not in text if chosen == "programs" else "\npytestmark = pytest.mark.programs\n" in text
+    return others or None
+
+
 _started: list[str] = []
 
 
