@@ -15,6 +15,7 @@ from plainstack.services.variables import Scope
 # The marker is written after the command has succeeded: a command that is killed runs again.
 _HOOK = """\
 code=0
+line=$(printf '%s\\n' "$line" | its_own "$home/releases/$id")
 said=$(in_release "$home/releases/$id" timeout -k 10 "$seconds" sh -c "$line" 2>&1) || code=$?
 if [ $code != 0 ]; then
     how="failed with exit code $code"

@@ -5,12 +5,17 @@ from __future__ import annotations
 import shlex
 
 # The environment of the service's processes: `in_release FOLDER PROGRAM...` runs the service's code as its account.
+# Before the switch, references to the folder of the current source mean that of the release itself.
 IN_RELEASE = """\
+its_own() { # its_own FOLDER: pass on text, with paths in the current release's source replaced by those in FOLDER's
+    sed "s|${home#"${ROOT:-}"}/current/source|$1/source|g"
+}
 in_release() (
     folder=$1
     shift
+    values=$(its_own "$folder" <"$settings") || exit
     set -a
-    . "$settings"
+    eval "$values"
     RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
     HOME=$(getent passwd "$account" | cut -d : -f 6) USER=$account LOGNAME=$account
     PATH=${venv:+$venv/bin:}$folder/source:$PATH

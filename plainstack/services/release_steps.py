@@ -60,7 +60,8 @@ _MIGRATED = ': >"$home/releases/$id/migrated"\n'
 # When the commands have ended, root becomes the owner of what they wrote into the source: a release is read-only.
 _COMPLETE = """complete() { # complete COMMAND LINE
     code=0
-    in_release "$new" timeout -k 10 "$seconds" sh -c "$2" || code=$?
+    line=$(printf '%s\\n' "$2" | its_own "$new")
+    in_release "$new" timeout -k 10 "$seconds" sh -c "$line" || code=$?
     [ $code != 0 ] || return 0
     how="failed with exit code $code"
     [ $code != 124 ] || how="did not finish within $seconds s"

@@ -1,4 +1,4 @@
-"""Programs that others wrote, moved in by an inventory: a fresh Django project, FastAPI, and Wagtail.
+"""Programs that others wrote, moved in by an inventory: a fresh Django project, FastAPI, Bugsink, and Wagtail.
 
 All of them come from the package index. What a person would change in a project that a tool has started is changed here
 as well, and `inv plan` has to ask for it.
@@ -11,6 +11,7 @@ import json
 import shlex
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,14 @@ import yaml
 
 from tests.lab import bucket, labs
 from tests.lab.operator import Operator
-from tests.lab.programs import projects
-from tests.lab.programs.inventory import CHAT, CMS, HOSTS, IMAGE, POLICY, SHOP
-from tests.waiting import until
+from tests.lab.programs import cms_project, projects
+from tests.lab.programs.inventory import CHAT, CMS, ERRORS, HOSTS, IMAGE, POLICY, SHOP
+from tests.waiting import PATIENCE, until
 
 FOLDER = Path(__file__).parent / "programs"
 # The balancer at its public address, and at the one that the other hosts reach.
 NAME, ADDRESS, INSIDE = "shop.example", "192.168.67.16", "192.168.66.16"
 SILENT = 65
-WHITENOISE = '"whitenoise.middleware.WhiteNoiseMiddleware",'
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,15 @@ def silent(stack: Operator) -> list[dict[str, Any]]:
 
     threading.Thread(target=ask, daemon=True).start()
     return answers
+
+
+@pytest.fixture(scope="module")
+def chat(stack: Operator) -> Path:
+    """Return the folder of the FastAPI program, with a lock."""
+    source = folder(stack) / "chat"
+    shutil.copytree(FOLDER / "chat", source)
+    projects.lock(source, "fastapi", "uvicorn", "websockets")
+    return source
 
 
 def folder(stack: Operator) -> Path:
@@ -93,6 +102,7 @@ def release(stack: Operator, file: str) -> None:
     stack.inv("deploy")
 
 
+@pytest.mark.usefixtures("chat")
 def test_a_fresh_django_project_needs_only_the_lines_that_plan_shows(stack: Operator) -> None:
     shop = folder(stack) / "shop"
     projects.start(shop, "django-admin", "startproject", "shop")
@@ -112,8 +122,6 @@ def test_a_fresh_django_project_needs_only_the_lines_that_plan_shows(stack: Oper
     changes = [(rf"^{line.split()[0]} = (\{{.*?^\}}|[^\n]*)$", line) for line in lines[:-1]]
     projects.edit(settings, *changes, (r"^STATIC_URL = [^\n]*", f"STATIC_URL = 'static/'\n{lines[-1]}"))
     services(stack, "shop", web=SHOP, chat=CHAT)
-    shutil.copytree(FOLDER / "chat", folder(stack) / "chat")
-    projects.lock(folder(stack) / "chat", "fastapi", "uvicorn", "websockets")
     advice = stack.inv("plan", code=1).text
     assert "os is not defined. Write at the top: import os" in advice
     assert "dj_database_url is not defined. Write at the top: import dj_database_url" in advice
@@ -164,6 +172,44 @@ def test_in_maintenance_open_connections_live_and_only_allowed_addresses_open_ne
     assert (seen["cuts"], seen["lost"]) == (0, 0)
 
 
+# Adds a project, and prints the key with which programs report their errors to it.
+ADD_PROJECT = """\
+from projects.models import Project
+from teams.models import Team
+print(Project.objects.create(name="shop", team=Team.objects.create(name="all")).sentry_key.hex)
+"""
+
+
+@pytest.mark.usefixtures("chat")
+def test_bugsink_and_its_background_process_are_configured_by_environment(stack: Operator) -> None:
+    errors = folder(stack) / "errors"
+    projects.start(errors, "bugsink-create-conf", "--template=docker", "--output-file", inside="bugsink_conf.py")
+    projects.lock(errors, "bugsink", "psycopg[binary]")
+    # What its two processes share is in /tmp, and each service process has a /tmp of its own.
+    projects.edit(
+        errors / "bugsink_conf.py",
+        ("'/tmp/snappea.sqlite3'", 'os.environ["QUEUE"] + "/tasks.sqlite3"'),
+        ('"PID_FILE": None,', '"PID_FILE": None, "WAKEUP_CALLS_DIR": os.environ["QUEUE"] + "/wake-up",'),
+        (r"^BUGSINK = \{", 'BUGSINK = {"INGEST_STORE_BASE_DIR": os.environ["QUEUE"] + "/events",'),
+    )
+    services(stack, "errors", errors=ERRORS, chat=CHAT)
+    stack.inv("deploy", timeout=600)
+    key = stack.inv("exec", "errors", "--", "bugsink-manage", "shell", "-v", "0", "-c", ADD_PROJECT).out.split()[-1]
+
+    def report(host: str, number: str) -> None:
+        """Report an error to the program on one of the hosts."""
+        event = {"event_id": number * 32, "timestamp": time.time(), "platform": "python", "message": f"fault {number}"}
+        words = ["curl", "-sSk", "-f", "-H", f"X-Sentry-Auth: Sentry sentry_version=7, sentry_key={key}"]
+        words += ["-H", "X-Forwarded-Proto: https", "-H", "Content-Type: application/json", "-d", json.dumps(event)]
+        stack.on("lb1", shlex.join([*words, "--connect-to", f"::{host}:8002", f"http://{NAME}/api/1/store/"]))
+
+    count = "runuser -u postgres -- psql -XAtqc 'select count(*) from events_event' errors"
+    for number, host in enumerate(("192.168.66.14", "192.168.66.15"), 1):
+        report(host, str(number))
+        wait = f"until [ $({count}) = {number} ]; do sleep 0.2; done"
+        stack.on("db1", f"cd / && timeout {PATIENCE} sh -c {shlex.quote(wait)}")
+
+
 @pytest.fixture(scope="module")
 def pictures(stack: Operator) -> Iterator[bucket.Server]:
     """Run an S3 server with a bucket for the images that visitors see."""
@@ -171,32 +217,6 @@ def pictures(stack: Operator) -> Iterator[bucket.Server]:
     place.mkdir()
     with bucket.serving(stack, place, "pictures", POLICY) as server:
         yield server
-
-
-def wagtail(cms: Path) -> None:
-    """Change a project as `inv plan` asks, and let it keep its images in a bucket."""
-    projects.edit(
-        cms / "cms/settings/base.py",
-        (r"^import|^from pathlib", "import os\nimport dj_database_url\nfrom pathlib"),
-        (r"^DATABASES = \{.*?^\}", 'DATABASES = {"default": dj_database_url.config()}'),
-        (r"^STATIC_ROOT = [^\n]*", 'STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "static")'),
-        (r"^    .django.contrib.sessions.,", '    "django.contrib.sessions",\n    "django.contrib.postgres",'),
-        (r"^    .django.contrib.sessions.m", f'    {WHITENOISE}\n    "django.contrib.sessions.m'),
-        (r"django.core.files.storage.FileSystemStorage", "storages.backends.s3.S3Storage"),
-    )
-    projects.edit(
-        cms / "cms/settings/production.py",
-        (r"^DEBUG = False", 'DEBUG = False\nSECRET_KEY = os.environ["SECRET_KEY"]'),
-        (r"^DEBUG = False", 'DEBUG = False\nALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(",")'),
-        (r"^DEBUG = False", 'DEBUG = False\nAWS_STORAGE_BUCKET_NAME = os.environ["BUCKET"]'),
-    )
-    serve = 'path("media/<path:path>", lambda _request, path: FileResponse(default_storage.open(path))),'
-    imports = "from django.core.files.storage import default_storage\nfrom django.http import FileResponse"
-    projects.edit(
-        cms / "cms/urls.py",
-        (r"^from django.urls", f"{imports}\nfrom django.urls"),
-        (r"^urlpatterns = \[", f"urlpatterns = [\n    {serve}"),
-    )
 
 
 def test_wagtail_serves_an_uploaded_image_from_both_hosts_before_and_after_a_release(
@@ -209,7 +229,7 @@ def test_wagtail_serves_an_uploaded_image_from_both_hosts_before_and_after_a_rel
     projects.lock(cms, *requirements, "django-storages[s3]")
     services(stack, "cms", web="{source: cms, project: cms}", chat=CHAT)
     assert "DJANGO_SETTINGS_MODULE: cms.settings.production" in stack.inv("plan", code=1).text
-    wagtail(cms)
+    cms_project.for_hosts(cms)
     shutil.copy(pictures.authority, cms / "authority.pem")
     text = CMS
     for mark, value in (("@ENDPOINT@", pictures.endpoint), ("@KEY@", pictures.key), ("@SECRET@", pictures.secret)):

@@ -54,6 +54,30 @@ secrets:
   AWS_ACCESS_KEY_ID: {command: printf %s @KEY@}
   AWS_SECRET_ACCESS_KEY: {command: printf %s @SECRET@}
 """
+ERRORS = """\
+kind: python
+source: errors
+writable: [queue]
+before:
+  migrate: {command: bugsink-manage migrate, once: true}
+  queue: {command: bugsink-manage migrate snappea --database=snappea}
+env:
+  BASE_URL: ${site.url}
+  ALLOWED_HOSTS: ${site.names}
+  BEHIND_HTTPS_PROXY: "true"
+  DATABASE_URL: ${database.url}
+  # Bugsink does not read the URL's parameters, but its driver reads these variables.
+  PGHOST: ${database.hosts}
+  PGTARGETSESSIONATTRS: read-write
+  PGSSLMODE: verify-full
+  PGSSLROOTCERT: ${database.ca}
+  QUEUE: ${service.folder}/queue
+  PHONEHOME: "false"
+secrets: {SECRET_KEY: {generate: 50}}
+processes:
+  web: {command: "gunicorn bugsink.wsgi --bind ${host.address}:${port}", port: 8002, health: /health/ready}
+  tasks: {command: bugsink-runsnappea}
+"""
 # What the account of the service may do with its bucket.
 POLICY = """\
 {"Version": "2012-10-17", "Statement": [{

@@ -15,24 +15,26 @@ from tests.lab import labs
 
 CACHE = labs.FOLDER / "programs"
 PYTHON = "3.13"
+TOOLS = ("uv", "wagtail", "bugsink")
 SECONDS = 300
 
 
 def tool(name: str) -> str:
     """Return the path of a program that starts projects or makes locks; install it before its first use."""
     programs = CACHE / "tools/bin"
-    if not (programs.parent / "complete").exists():
+    complete = CACHE / f"tools/{'-'.join(TOOLS)}"
+    if not complete.exists():
         shutil.rmtree(programs.parent, ignore_errors=True)
         _run(sys.executable, "-m", "venv", str(programs.parent))
-        _run(str(programs / "pip"), "install", "--quiet", "uv", "wagtail")
-        (programs.parent / "complete").touch()
+        _run(str(programs / "pip"), "install", "--quiet", *TOOLS)
+        complete.touch()
     return str(programs / name)
 
 
-def start(folder: Path, program: str, *words: str) -> None:
-    """Make a project in a folder, such as with `django-admin startproject shop`."""
+def start(folder: Path, program: str, *words: str, inside: str = "") -> None:
+    """Make a project in a folder, such as with `django-admin startproject shop`; or a file `inside` the folder."""
     folder.mkdir(exist_ok=True)
-    _run(tool(program), *words, str(folder))
+    _run(tool(program), *words, str(folder / inside))
 
 
 def lock(folder: Path, *requirements: str) -> None:

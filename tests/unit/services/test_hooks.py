@@ -57,8 +57,9 @@ def wanted(found: Stack, number: str = "r1") -> Mapping[str, Sequence[Resource]]
     """Return the resources of a host that concern the releases of the service."""
     here = Release(id=number, venv="", source=Payload(), wheels=Payload())
     at = scope(found)
+    text = b"A='from the environment'\nFOLDER=\"/srv/tool/current/source\"\n"
     settings = [
-        File(path=f"/etc/plainstack/app/tool{name}.env", content=b"A='from the environment'\n", ahead=name == ".next")
+        File(path=f"/etc/plainstack/app/tool{name}.env", content=text, ahead=name == ".next")
         for name in ("", ".next")
     ]
     folders = [Directory(path=path) for path in ("/srv/tool", "/srv/tool/releases")]
@@ -113,6 +114,23 @@ def test_every_hook_runs_once_for_each_release(host: Sandbox, tmp_path: Path) ->
         assert host.plan(wanted(found, number)).empty
     lines = [f"before {number} from the environment\nafter {number}\n" for number in ("r1", "r2")]
     assert log.read_text() == "".join(lines)
+
+
+def test_a_command_before_the_switch_refers_to_the_source_of_the_new_release(host: Sandbox, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    write = f"sh -c 'cat $FOLDER/asset ${{service.folder}}/asset >>{log}; echo >>{log}'"
+    found = stack(
+        f"""\
+    build: {{host: ["{write}"]}}
+    before: {{check: {{command: "{write}"}}}}
+    after: {{check: {{command: "{write}"}}}}
+""",
+        tmp_path,
+    )
+    for number in ("r1", "r2"):
+        ended = deploy(host, found, number)
+        assert all(done.ok for done in ended), ended[-1].text
+    assert log.read_text().split() == ["r1r1"] * 3 + ["r2r2"] * 3
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
