@@ -59,8 +59,7 @@ def wanted(found: Stack, number: str = "r1") -> Mapping[str, Sequence[Resource]]
     at = scope(found)
     text = b"A='from the environment'\nFOLDER=\"/srv/tool/current/source\"\n"
     settings = [
-        File(path=f"/etc/plainstack/app/tool{name}.env", content=text, ahead=name == ".next")
-        for name in ("", ".next")
+        File(path=f"/etc/plainstack/app/tool{name}.env", content=text, ahead=name == ".next") for name in ("", ".next")
     ]
     folders = [Directory(path=path) for path in ("/srv/tool", "/srv/tool/releases")]
     before, after = hook_steps.commands(at, here, "before"), hook_steps.commands(at, here, "after")
