@@ -18,7 +18,7 @@ from tests.lab.conftest import ROOT, Operator
 from tests.lab.whole import await_nothing_to_deploy
 from tests.waiting import PATIENCE, until
 
-HOSTS = ("app1", "db1", "mon1", "bak1")
+HOSTS = ("app1", "db1", "db2", "mon1", "bak1")
 CACHE = ("db1", "mon1", "bak1")
 MONITOR = ROOT / "stacks/incidents"
 MACHINES = 20
@@ -51,8 +51,6 @@ def stack(project: Path) -> Iterator[Operator]:
         services = f"services: {yaml.safe_dump({'web': service}, default_flow_style=True, width=10**6)}"
         text, replaced = re.subn(r"^services:.*\n(?: .*\n)*", lambda _: services, text, flags=re.MULTILINE)
         assert replaced == 1
-        # The replica is not up.
-        text = text.replace("synchronous: true", "synchronous: false")
         operator.inventory.write_text(text, encoding="utf-8")
         operator.inv("deploy")
         yield operator
