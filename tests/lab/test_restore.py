@@ -181,6 +181,8 @@ def test_undoing_a_restore_brings_back_everything_also_if_it_is_interrupted(stac
     assert stack.rows() == stack.acknowledged
     assert stack.sql("select to_regclass('restore_orders') is null") == "t"
     assert "second" in stack.files()
+    said = stack.operator.on("bak1", "journalctl --boot --unit=plainstack-barman-receive-wal --output=cat --no-pager")
+    assert "not in this server's history" not in said
     stack.await_whole()
     # Barman follows the old history again: a failover works, and so does a restore to a moment after it.
     stack.write(20)

@@ -8,6 +8,7 @@ from shlex import join, quote
 
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import barman, folders
+from plainstack.postgresql.failover.steps import RECEIVER
 from plainstack.postgresql.restore import db_scripts, processes, scratch
 from plainstack.postgresql.restore.acts import Act, RestoreStep
 from plainstack.postgresql.restore.situation import RECORDS, SCRATCH
@@ -76,7 +77,9 @@ def _resume(_stack: Stack, _step: RestoreStep, _who: str) -> str:
 
 
 _CRON = "plainstack-barman-cron"
-_RECEIVING = await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)
+_WHY_NO_WAL = f"journalctl --unit={barman.RECEIVER_UNIT} --no-pager --quiet --output=cat --lines=8 >&2"
+# A receiver that ends at once each time has no such row.
+_STREAMING = f"select 1 from pg_stat_replication where application_name = '{RECEIVER}' and state = 'streaming'"  # noqa: S608 - holds constants only
 
 
 def _silence(_stack: Stack, _step: RestoreStep, _who: str) -> str:
@@ -84,8 +87,11 @@ def _silence(_stack: Stack, _step: RestoreStep, _who: str) -> str:
     return f"systemctl stop {_CRON}.timer {_CRON}.service {barman.RECEIVER_UNIT}\n"
 
 
-def _receive(_stack: Stack, _step: RestoreStep, _who: str) -> str:
-    return f"systemctl start {barman.RECEIVER_UNIT}\n{_RECEIVING}systemctl start {_CRON}.timer\n"
+def _receive(stack: Stack, _step: RestoreStep, _who: str) -> str:
+    ask = f'runuser -u barman -- psql -XAtqwc "{_STREAMING}" {quote(f"{barman.conninfo(stack)} user=barman")}'
+    complaint = "Barman does not receive WAL after 30 s"
+    received = await_condition(f"{ask} | grep -q 1", complaint, tries=100, pause=0.3, otherwise=_WHY_NO_WAL)
+    return f"systemctl start {barman.RECEIVER_UNIT}\n{received}systemctl start {_CRON}.timer\n"
 
 
 def _reanchor(stack: Stack, step: RestoreStep, who: str) -> str:
@@ -97,13 +103,16 @@ def _reanchor(stack: Stack, step: RestoreStep, who: str) -> str:
 rm -f {barman.missing_file(stack)} {barman.folder(stack)}/wal-mended
 {_keep_abandoned(stack)}\
 runuser -u barman -- barman -q receive-wal --reset {server}
+# Only now: Barman keeps the newest file unless there is an incomplete one, such as the reset has made. The receiver
+# would continue after that file, which is of the abandoned timeline.
+runuser -u barman -- barman -q archive-wal {server}
 {_receive(stack, step, who)}\
 touch {RECORDS}/{restore}.{mark}
 """
 
 
 def _keep_abandoned(stack: Stack) -> str:
-    """Return shell code that archives the last, incomplete segment of an abandoned timeline, which a reset removes.
+    """Return shell code that completes the last, incomplete segment of an abandoned timeline, which a reset removes.
 
     Of the new timeline, which Barman may receive already if this step is repeated, nothing is touched.
     """
@@ -117,7 +126,6 @@ for part in {folder}/streaming/*.partial; do
     case ${{part##*/}} in "$(printf %08X "$live")"*) continue ;; esac
     if [ "$(stat -c %s "$part" 2>/dev/null)" = "${{segment:-16777216}}" ]; then mv "$part" "${{part%.partial}}"; fi
 done
-[ -z "$live" ] || runuser -u barman -- barman -q archive-wal {barman.server(stack)}
 """
 
 
@@ -134,6 +142,7 @@ take() {{
 }}
 take || take || {{
     journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=12 _TRANSPORT=stdout >&2
+    {_WHY_NO_WAL}
     exit 1
 }}
 {newest} || take

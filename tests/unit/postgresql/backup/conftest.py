@@ -31,9 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (found / "meta").mkdir(parents=True)
     for name, text in (
         ("barman", BARMAN),
-        ("psql", '#!/bin/sh\necho "psql $*" >>"$LOG"\n'),
+        ("psql", '#!/bin/sh\ncase $* in *pg_stat_replication*) echo 1 ;; *) echo "psql $*" >>"$LOG" ;; esac\n'),
         ("sleep", "#!/bin/sh\n"),
-        ("pgrep", "#!/bin/sh\n"),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

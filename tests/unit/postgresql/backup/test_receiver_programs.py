@@ -18,6 +18,7 @@ _LOST = (
     " ERROR:  requested WAL segment 000000010000000000000007 has already been removed\n"
 )
 _FORKED = "ERROR:  requested starting point 0/8000000 on timeline 1 is not in this server's history"
+_UNKNOWN = "ERROR:  requested timeline 3 is not in this server's history"
 
 
 def _receiver_ended(folder: Path, log: str, before: int = 0) -> Path:
@@ -43,7 +44,7 @@ def receiving(folder: Path) -> Path:
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("words", ["ERROR: can no longer access replication slot", _LOST, _FORKED])
+@pytest.mark.parametrize("words", ["ERROR: can no longer access replication slot", _LOST, _FORKED, _UNKNOWN])
 def test_wal_is_missing_since_the_last_that_arrived_if_the_primary_has_removed_what_follows(
     receiving: Path, words: str
 ) -> None:
@@ -92,7 +93,7 @@ NEW_SLOT = [
 def test_missing_wal_is_mended_once_with_a_new_slot_and_what_was_received_is_kept(receiving: Path) -> None:
     assert _mend(receiving) == []
     (receiving / "wal-missing").write_text("100.5\nwhy\n")
-    wanted = ["-q archive-wal shop", *NEW_SLOT, "-q receive-wal --reset shop"]
+    wanted = [*NEW_SLOT, "-q receive-wal --reset shop", "-q archive-wal shop"]
     assert _mend(receiving) == wanted
     assert not (receiving / "streaming/7.partial").exists()
     assert (receiving / "streaming/7").exists()
