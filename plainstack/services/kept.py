@@ -36,8 +36,6 @@ done
 [ ! -e "$audit" ] || grep -F "run $name: switch: " "$audit" | tail -n 50 | sed = | sed 'N; s/\\n/=/; s/^/audit./' || :
 """
 
-_NEVER_RAN = "it never ran there"
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -101,8 +99,13 @@ def parse(stack: Stack, service: str, facts: Mapping[str, str]) -> OnHost:
         found[release] = Kept(
             id=release,
             venv=venv,
-            lacks=_lacks(release, facts, requirements=kind.requirements, migrates=bool(kind.migrate))
-            or ("" if at or f"before.{release}" in facts or release in (current, previous) else _NEVER_RAN),
+            lacks=_lacks(
+                release,
+                facts,
+                requirements=kind.requirements,
+                migrates=bool(kind.migrate),
+                switched=bool(at) or f"before.{release}" in facts or release in (current, previous),
+            ),
             since=at or facts.get(f"switched.{release}", ""),
             who=who,
             before=before,
@@ -114,11 +117,11 @@ def parse(stack: Stack, service: str, facts: Mapping[str, str]) -> OnHost:
     return OnHost(current, found, pinned if isinstance(pinned, Pinned) else None)
 
 
-def _lacks(release: str, facts: Mapping[str, str], *, requirements: bool, migrates: bool) -> str:
+def _lacks(release: str, facts: Mapping[str, str], *, requirements: bool, migrates: bool, switched: bool) -> str:
     if requirements and f"complete.{release}" not in facts:
         return "its virtual environment is gone or incomplete"
-    if migrates and f"migrated.{release}" not in facts:
-        return _NEVER_RAN
+    if not switched or (migrates and f"migrated.{release}" not in facts):
+        return "it never ran there"
     return ""
 
 
