@@ -1,0 +1,15 @@
+"""The program's output: line by line, so that whoever reads it sees each line at once."""
+
+import sys
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Print a line about something that is wrong."""
+    sys.stderr.write(f"bingo: {text}\n")
+    sys.stderr.flush()
