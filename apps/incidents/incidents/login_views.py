@@ -39,7 +39,8 @@ def log_in(request: HttpRequest) -> HttpResponse:
         response["Retry-After"] = str(throttle.WINDOW.seconds)
         return response
     user = authenticate(request, username=name, password=password)
-    if user is None:
+    # On MySQL, a name is found in any spelling, each of which would be throttled on its own.
+    if user is None or user.get_username() != name:
         return render(request, "incidents/login.html", {**known, "error": "Wrong name or password."}, status=403)
     throttle.succeeded(name, client, counted)
     response = HttpResponseRedirect(known["next"])

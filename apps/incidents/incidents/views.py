@@ -56,7 +56,7 @@ def machine_list(request: HttpRequest) -> HttpResponse:
     rows = Machine.objects.annotate(open=Count("incident", filter=Q(incident__closed_at=None))).order_by("name")
     wanted = pages.Filters.of(request.GET).machine
     if wanted:
-        rows = rows.filter(name__icontains=wanted)
+        rows = pages.named(rows, "name", wanted)
     found = Paginator(rows, pages.PAGE_SIZE).get_page(request.GET.get("page"))
     return page(request, "machines", {"page": found, "wanted": wanted, "query": pages.without_page(request.GET)})
 

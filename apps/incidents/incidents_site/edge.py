@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 # For how many seconds a GET is retried while the database fails over; a planned switchover takes one or two.
 PATIENCE = 5.0
 PAUSE = 0.1
+# MariaDB 12 has words instead of numbers.
+READ_ONLY = {"postgresql": "pg_is_in_recovery()", "mysql": "@@global.read_only NOT IN ('0', 'OFF')"}
 
 
 class Edge:
@@ -71,10 +73,9 @@ def healthz() -> HttpResponse:
 
 def database_trouble() -> str:
     """Return why the database cannot be used, or "". Addresses and users are logged, but not shown to clients."""
-    standby = "pg_is_in_recovery()" if connection.vendor == "postgresql" else "1 = 0"
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {standby}")
+            cursor.execute(f"SELECT {READ_ONLY.get(connection.vendor, '1 = 0')}")
             (read_only,) = cursor.fetchone()
     except Error as error:
         log.error("healthz: %s", error)

@@ -63,6 +63,11 @@ def mysql() -> dict[str, Any]:
     if len(hosts) != 1:
         raise ImproperlyConfigured("DB_HOSTS must be one host with DATABASE_ENGINE=mysql")
     options: dict[str, Any] = {"charset": "utf8mb4", "connect_timeout": 2, "isolation_level": "read committed"}
+    if sys.argv[1:2] != ["migrate"]:
+        # As with PostgreSQL: neither a dead server nor the locks of a vanished host must block. Only MariaDB reads
+        # what is between /*M! and */.
+        locks = "SET innodb_lock_wait_timeout = 3 /*M!, idle_transaction_timeout = 3 */"
+        options |= {"read_timeout": 30, "write_timeout": 10, "init_command": locks}
     if authority := os.environ.get("DB_SSLROOTCERT"):
         options["ssl"] = {"ca": authority}
     return {

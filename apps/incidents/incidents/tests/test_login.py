@@ -146,6 +146,10 @@ class Throttling(LogInTest):
         FailedLogIn.objects.update(at=timezone.now() - throttle.WINDOW)
         self.assertEqual(self.log_in().status_code, 302)
 
+    def test_a_name_has_one_spelling(self) -> None:
+        for name in ("ANN", "\u00e1nn", "ann "):
+            self.assertEqual(self.log_in(name).status_code, 403)
+
     def test_others_are_not_locked_out(self) -> None:
         for _ in range(6):
             self.log_in(password="wrong", **{"X-Real-IP": "192.0.2.1"})
@@ -186,6 +190,8 @@ class Machines(TestCase):
             ("state=open", 1),
             ("kind=t", 30),
             ("machine=PRESS", 31),
+            ("machine=%25", 0),
+            ("machine=_", 0),
             ("machine=oven", 0),
             ("state=x", 31),
         ):

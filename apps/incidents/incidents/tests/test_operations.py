@@ -4,9 +4,10 @@ import logging
 import os
 import runpy
 import sys
+from importlib.util import find_spec
 from io import StringIO
 from typing import Any
-from unittest import mock
+from unittest import mock, skipUnless
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -55,6 +56,18 @@ class Settings(SimpleTestCase):
         self.assertIn("lock_timeout=3s", serving["options"])
         migrating = load(PRODUCTION, ("manage.py", "migrate"))["DATABASES"]["default"]["OPTIONS"]
         self.assertNotIn("options", migrating)
+
+    @skipUnless(find_spec("pymysql"), "needs PyMySQL")
+    def test_mysql_is_one_host_whose_locks_and_answers_are_not_awaited_for_long(self) -> None:
+        one = {**PRODUCTION, "DATABASE_ENGINE": "mysql", "DB_HOSTS": "192.0.2.1"}
+        database = load(one)["DATABASES"]["default"]
+        self.assertEqual((database["HOST"], database["PORT"]), ("192.0.2.1", "3306"))
+        self.assertEqual(database["OPTIONS"]["read_timeout"], 30)
+        self.assertIn("innodb_lock_wait_timeout = 3", database["OPTIONS"]["init_command"])
+        migrating = load(one, ("manage.py", "migrate"))["DATABASES"]["default"]["OPTIONS"]
+        self.assertNotIn("read_timeout", migrating)
+        with self.assertRaisesMessage(ImproperlyConfigured, "DB_HOSTS must be one host"):
+            load({**one, "DB_HOSTS": "192.0.2.1,192.0.2.2"})
 
     def test_tls_and_a_password_file(self) -> None:
         environment = {

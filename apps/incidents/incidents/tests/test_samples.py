@@ -41,6 +41,12 @@ class Accepting(ApiTest):
     def test_without_keys_every_sample_is_stored(self) -> None:
         self.assertNotEqual(self.post().json(), self.post().json())
 
+    def test_keys_machines_and_metrics_that_differ_in_one_letter_are_different(self) -> None:
+        for key, machine, metric in (("k", "m\u00fcller", "t"), ("K", "muller", "T"), ("\u01e9", "Muller", "\u0165")):
+            self.assertEqual(self.post(key=key, machine=machine, metric=metric).status_code, 201)
+        self.assertEqual(Machine.objects.count(), 3)
+        self.assertEqual(Sample.objects.filter(metric="t").count(), 1)
+
     def test_an_unknown_sample_is_not_found(self) -> None:
         for pk in (404, 10**30):
             answer = self.client.get(f"/api/samples/{pk}", headers={"Authorization": "Bearer t0ken"})
