@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -72,6 +73,10 @@ class Console:
         return LiveProgress(self) if self.live else Progress(self)
 
 
+# Seconds.
+_PROGRESS_EVERY = 5.0
+
+
 class Progress:
     """Prints stages and the more important steps of a run, one line each."""
 
@@ -79,6 +84,7 @@ class Progress:
         self.console = console
         self.began = time.monotonic()
         self._started: set[tuple[str, str]] = set()
+        self._told: dict[str, float] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -110,6 +116,12 @@ class Progress:
             )
         ):
             self._say(f"{host}: {stage}: {step}")
+
+    def progress(self, host: str, stage: str, line: str) -> None:
+        # Logs are read later: a line every few seconds is enough.
+        if time.monotonic() - self._told.get(host, -math.inf) >= _PROGRESS_EVERY:
+            self._told[host] = time.monotonic()
+            self._say(f"{host}: {stage}: {line}")
 
     def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
         self._say(f"{host}: {stage} {'FAILED: ' + error if error else 'done'} ({seconds:.1f} s)")
@@ -145,6 +157,10 @@ class LiveProgress(Progress):
 
     def step(self, host: str, stage: str, step: str) -> None:
         self._rows[host] = (stage, step, time.monotonic())
+
+    def progress(self, host: str, stage: str, line: str) -> None:
+        if host in self._rows:
+            self._rows[host] = (stage, line, self._rows[host][2])
 
     def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
         self._rows.pop(host, None)

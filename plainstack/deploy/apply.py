@@ -29,14 +29,16 @@ UNLIMITED = 3600
 class Applier:
     """Sends transactions to hosts.
 
-    `on_step` is called with the host, the stage and the step when a step begins; `on_note` with any other message from
-    a host. `afterwards` describes the state of a host after a failed transaction, by the word that it prints for it.
+    `on_step` is called with the host, the stage and the step when a step begins; `on_progress` likewise, with a line
+    that the step has printed; `on_note` with any other message from a host. `afterwards` describes the state of a host
+    after a failed transaction, by the word that it prints for it.
     `warnings` collects what the operator must not miss.
     """
 
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
     on_note: Callable[[str], None]
+    on_progress: Callable[[str, str, str], None]
     afterwards: Mapping[str, str] = field(default_factory=lambda: AFTERWARDS)
     warnings: list[str] = field(default_factory=list)
 
@@ -52,6 +54,8 @@ class Applier:
             step = answer.read(line)
             if step is not None:
                 self.on_step(host, stage, step)
+            while answer.progress:
+                self.on_progress(host, stage, answer.progress.pop(0))
             while answer.notes:
                 self.on_note(f"{host}: {answer.notes.pop(0)}")
 

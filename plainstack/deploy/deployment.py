@@ -144,7 +144,7 @@ class Deployment:
             work = build(self.plans[host], stage, run_id, audit, payloads, probe, self.generations[host])
             limit = longest(work_of(self.plans[host], stage))
             sessions, listener = self.observer.sessions, self.listener
-            applier = Applier(sessions, listener.step, listener.note, self.afterwards, self.warnings)
+            applier = Applier(sessions, listener.step, listener.note, listener.progress, self.afterwards, self.warnings)
             seen = applier.apply(host, stage, work, limit)
             self.generations[host] = work.generation
             if seen is not None:

@@ -120,7 +120,7 @@ class Teardown:
             work, limit = self._script(node)
             afterwards = AFTERWARDS | _REMOVED if stage == STAGE else AFTERWARDS
             sessions, listener = self.observer.sessions, self.listener
-            applier = Applier(sessions, listener.step, listener.note, afterwards, self.warnings)
+            applier = Applier(sessions, listener.step, listener.note, listener.progress, afterwards, self.warnings)
             seen = applier.apply(host, stage, work, limit)
             self._generations[host] = work.generation
             if seen is not None:

@@ -17,6 +17,9 @@ class Listener(Protocol):
     def step(self, host: str, stage: str, step: str, /) -> None:
         """Report that a step of a stage begins on a host."""
 
+    def progress(self, host: str, stage: str, line: str, /) -> None:
+        """Report a line that the current step of a stage has printed; there is at most one a second."""
+
     def ended(self, host: str, stage: str, seconds: float, error: str, /) -> None:
         """Report that a stage has ended on a host; `error` is "" if it succeeded."""
 

@@ -16,17 +16,16 @@ from plainstack.services.variables import Scope
 _HOOK = """\
 code=0
 line=$(printf '%s\\n' "$line" | its_own "$home/releases/$id")
-said=$(in_release "$home/releases/$id" timeout -k 10 "$seconds" sh -c "$line" 2>&1) || code=$?
+in_release "$home/releases/$id" timeout -k 10 "$seconds" sh -c "$line" || code=$?
 if [ $code != 0 ]; then
     how="failed with exit code $code"
     [ $code != 124 ] || how="did not finish within $seconds s"
     if [ "$fatal" = yes ]; then
-        printf '%s\\n' "$said" | tail -n 10
         echo "$what $how. $next"
         exit 1
     fi
     echo "$what $how. $next" >>"$WARNINGS"
-    printf '%s\\n' "$said" | tail -n 10 | sed 's/^/    /' >>"$WARNINGS"
+    tail -n 10 "$SAID" | sed 's/^/    /' >>"$WARNINGS"
 fi
 mkdir -p "$home/releases/$id/hooks"
 : >"$home/releases/$id/hooks/$marker"
@@ -73,4 +72,5 @@ def commands(scope: Scope, here: Release, phase: Phase) -> Iterator[Command]:
             ),
             unless=f"[ -e {word(folder)}/hooks/{marker} ]",
             timeout=hook.timeout + 60,
+            follow=True,
         )

@@ -17,6 +17,8 @@ in_release() (
     set -a
     eval "$values"
     RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
+    # Otherwise Python holds back what a program prints, and so its progress.
+    PYTHONUNBUFFERED=1
     HOME=$(getent passwd "$account" | cut -d : -f 6) USER=$account LOGNAME=$account
     PATH=${venv:+$venv/bin:}$folder/source:$PATH
     cd "$folder/source" || exit

@@ -170,6 +170,7 @@ def put_in_place(
         unless=f"[ -d {folder} ]",
         payload=here.source,
         timeout=300 + len(complete) * service.build.timeout,
+        follow=bool(complete),
         ahead=True,
     )
     if kind.migrate and not here.pinned:

@@ -57,7 +57,8 @@ class Command(Resource):
     succeeded. Both may be multi-line scripts and run with `set -eu`. Neither may contain a secret; they can read
     secrets from managed files on the host. `undo` runs when the transaction is rolled back. `why` is the sentence that
     plans and progress output show. `run` can append warnings for the operator to the file $WARNINGS; the lines that
-    continue one are indented by four spaces. `id`, if set, lets the role find the command in a plan.
+    continue one are indented by four spaces; the file $SAID has its output so far. With `follow`, the last line of the
+    output is shown while it runs. `id`, if set, lets the role find the command in a plan.
 
     A command with `ahead` runs on all hosts of its role before the role changes anything else on any of them. It runs
     in a separate transaction, together with the accounts, directories and `ahead` files that it needs. It must not
@@ -72,6 +73,7 @@ class Command(Resource):
     payload: Payload | None = None
     timeout: int = 120
     ahead: bool = False
+    follow: bool = False
     id: str = ""
 
     @property
@@ -136,7 +138,8 @@ class Run(Action):
             bundle.file(f"command.{number}.undo", command.undo + "\n")
         for member, content in bundle.payloads.get(command.name, ()):
             bundle.file(f"payload.{number}/{member}", content)
-        bundle.step(self.subject(), "run_command", number, str(command.timeout))
+        follow = ("follow",) if command.follow else ()
+        bundle.step(self.subject(), "run_command", number, str(command.timeout), *follow)
 
 
 def _guards(item: Command) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ class Answer:
     step: str = ""
     tail: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     failed: str = ""
     code: int = 0
@@ -35,6 +36,8 @@ class Answer:
             return rest
         if tag == "@tail":
             self.tail.append(rest)
+        elif tag == "@progress":
+            self.progress.append(rest)
         elif tag == "@note":
             self.notes.append(rest)
         elif tag == "@warning":

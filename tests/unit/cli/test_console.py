@@ -22,6 +22,14 @@ def test_without_a_terminal_events_are_printed_as_lines(capsys: pytest.CaptureFi
     ]
 
 
+def test_without_a_terminal_output_that_follows_at_once_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(Console())
+    for host, line in (("app1", "1%"), ("app1", "2%"), ("app2", "1%")):
+        progress.progress(host, "app", line)
+    reported = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert reported == ["app1: app: 1%", "app2: app: 1%"]
+
+
 def test_with_json_standard_output_holds_only_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(json=True)
     console.line("for a person")

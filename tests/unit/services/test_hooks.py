@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -191,6 +192,23 @@ def test_a_hook_that_hangs_ends_at_its_timeout(host: Sandbox, tmp_path: Path, fa
     last = deploy(host, stack(keys, tmp_path))[-1]
     assert last.ok == (fatal == "false")
     assert "did not finish within 1 s" in last.text
+
+
+@pytest.mark.parametrize("key", ["before: {load: {command: %s}}", "build: {host: [%s]}"])
+def test_the_last_line_that_a_long_command_has_printed_is_shown_while_it_runs(
+    host: Sandbox, tmp_path: Path, key: str
+) -> None:
+    printed, looking, reported = (tmp_path / name for name in ("printed", "looking", "reported"))
+    # Between two looks at the output there is a sleep: at the second one, what the look between them saw is reported.
+    sleep = host.root / "bin/sleep"
+    looks = [f"[ ! -e {looking} ] || touch {reported}", f"[ ! -e {printed} ] || touch {looking}"]
+    sleep.write_text("\n".join(["#!/bin/sh", *looks, "exec /bin/sleep 0.05"]))
+    sleep.chmod(0o755)
+    words = r'printf "begun\n10 %%\r20 %%\033[K\r\n \n"'
+    prints = f"sh -c '{words}; touch {printed}; until [ -e {reported} ]; do :; done'"
+    ended = deploy(host, stack(f"    {key % json.dumps(prints)}\n", tmp_path))
+    assert all(done.ok for done in ended), ended[-1].text
+    assert [line for done in ended for line in done.answer.progress] == ["20 %[K"]
 
 
 def test_build_commands_complete_the_release_before_the_switch(host: Sandbox, tmp_path: Path) -> None:
