@@ -77,7 +77,9 @@ def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
     here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     """Ask from a monitoring host, with the client certificate that Prometheus uses."""
-    scraper = next((other.name for other in stack.with_role("monitoring")), here.name)
+    scraper = next((other.name for other in stack.with_role("monitoring")), "")
+    if not scraper:
+        pytest.skip("the stack has no monitoring host")
     tls = "/etc/plainstack/tls"
     fetch = (
         f"curl -sS --max-time 5 --cert {tls}/host.crt --key {tls}/host.key --cacert {tls}/ca.crt"

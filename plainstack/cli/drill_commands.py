@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,8 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
-from plainstack.drill.verdict import Budgets
+from plainstack.drill.faults import ALL, FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
+from plainstack.drill.measures import Budgets
 from plainstack.engine.network import Network
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
@@ -71,7 +71,7 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
         stack = load(inventory)
         faults = chosen(stack, flags.get("target", TARGETS[0]), flags.get("fault", "kill"), console.line)
         rate = _bounded("--rate", flags.get("rate", "40"), 4, FASTEST)
-        seconds = _bounded("--seconds", flags.get("seconds", "30"), SHORTEST, LONGEST)
+        seconds = duration(faults, flags.get("seconds", ""))
         limits = Limits(**{name.removeprefix("max_"): text for name, text in flags.items() if name.startswith("max_")})
         limits.over(Budgets())
         _consent(stack, faults, console, yes=yes)
@@ -86,26 +86,42 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
 
 
 def chosen(stack: Stack, target: str, fault: str, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
-    """Return the faults to inject, in order; target `all` leaves out those that are not possible on this stack.
+    """Return the faults to inject, in order; `all` leaves out those that are not possible on this stack.
 
-    `report` gets the reason for each fault left out. Raises Refused if none is left, or if a fault of a single target
-    is not possible.
+    `report` gets the reason for each fault left out. Raises Refused if none is left, or if a single fault of a single
+    target is not possible.
     """
     if fault == "all" and not stack.in_lab:
         raise Refused("--fault=all includes cut, which works only in the lab. Choose one: --fault=kill or --fault=stop")
     found: list[Fault] = []
     refused: dict[str, None] = {}
     for one in TARGETS if target == "all" else (target,):
-        for name in FAULTS if fault == "all" else (fault,):
+        for name in ALL.get(one, FAULTS) if fault == "all" else (fault,):
             try:
                 found.append(find(stack, one, name))
             except Refused as why:
                 refused[str(why)] = None
-    if refused and (not found or target != "all"):
+    if not found or (refused and "all" not in (target, fault)):
         raise Refused("\n".join(refused))
     for text in refused:
         report(f"left out: {text}")
     return found
+
+
+def duration(faults: Iterable[Fault], given: str) -> int:
+    """Return the seconds of load: those that were given, or else as many as the faults need, but at least 30.
+
+    Raises Refused if they are too few for a fault.
+    """
+    seconds = _bounded("--seconds", given or "30", SHORTEST, LONGEST)
+    for fault in faults:
+        if fault.needs > (seconds if given else LONGEST):
+            raise Refused(
+                f"{f'--seconds={given}' if given else f'a load of {LONGEST} s'} is too short for --fault={fault.name}:"
+                f" it has to outlast the time of the watchdog, which is {fault.reserved:g} s. It needs {fault.needs} s"
+            )
+        seconds = max(seconds, fault.needs)
+    return seconds
 
 
 def _bounded(flag: str, value: str, least: int, most: int) -> int:
@@ -123,7 +139,7 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
         return
     console.line(f"{stack.stack} is not a lab. On its real hosts, the drill will:", "bold")
     for fault in faults:
-        names = ", ".join(host.name for host in stack.with_role(fault.target))
+        names = ", ".join(fault.hosts(stack))
         console.line(f"  {fault.says(f'{fault.selection} (one of {names})')}, while it writes its own rows")
     if console.ask(f"type the stack's name ({stack.stack}) to continue: ") != stack.stack:
         hint = "; --yes is not enough for this" if yes else ""
@@ -162,7 +178,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
         bad = preflight.checks(observer, observer.sessions, preflight.QUICK, console.line)
         if bad:
             raise Refused("no drill: checks fail even without a fault: " + "; ".join(bad))
-        victim = preflight.victim(stack, fault.target, seen)
+        victim = preflight.victim(stack, fault, seen)
         refuse_where_clients_would_die(stack, fault, victim)
         scenario: Scenario | None = None
 

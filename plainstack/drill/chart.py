@@ -8,8 +8,8 @@ from html import escape
 
 from plainstack.drill.figures import Step, steps, width
 from plainstack.drill.history import Attempt, Kind
+from plainstack.drill.measures import Gap
 from plainstack.drill.result import Event, Result
-from plainstack.drill.verdict import Gap
 
 LEFT, RIGHT, TOP = 46, 12, 48
 RATE, LATENCY, LANE, BETWEEN = 150, 120, 20, 34

@@ -16,6 +16,7 @@ from plainstack.drill.result import Settings
 from plainstack.errors import Refused
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.settings import Database
+from plainstack.services.processes import served
 from plainstack.ssh.session import Session
 
 WARM_UP = 5.0
@@ -35,28 +36,46 @@ class Clients:
         self._observer, self._settings, self._clock = observer, settings, clock
         self._generators: list[Generator] = []
         # The victim sends inserts only if it is the only app host and the fault does not cut it off.
-        self._from = writing_hosts(observer.stack, fault, settings.victim)[0]
+        self._asked = fault.patient.served if fault.patient else served(observer.stack)[0]
+        self._from = next(iter(writing_hosts(observer.stack, fault, settings.victim)), "")
 
     def start(self, began: Callable[[], None]) -> str:
         """Start the load and describe it in words; `began` is called when the first request is due."""
         settings, stack = self._settings, self._observer.stack
-        sql, site = self._new("sql"), self._new("site")
         databases = ",".join(host.name for host in stack.with_role("db"))
-        self._write(sql, "sql", settings.rate * (1 - SITE_SHARE), settings.seconds, databases)
-        sql.await_hello(15)
-        began()
-        sql.began = 0.0
+        if databases:
+            sql = self._new("sql")
+            self._write(sql, "sql", settings.rate * (1 - SITE_SHARE), settings.seconds, databases)
+            sql.await_hello(15)
+            began()
+            sql.began = 0.0
+        else:
+            began()
+        site = self._new("site")
         generators.ask_site(
             site,
             stack,
             self._observer.vault,
             settings.drill,
+            self._asked,
             rate=settings.rate * SITE_SHARE,
             seconds=settings.seconds,
         )
         site.await_hello(15)
         what = "GET and POST at the site" if writes(stack) else "GET at the site (no service has a `drill` request)"
-        return f"{settings.rate:g} requests/s: {what}, inserts from {self._from}"
+        inserts = f", inserts from {self._from}" if databases else ""
+        return f"{settings.rate:g} requests/s: {what}{inserts}"
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds of requests that the clients send."""
+        stack = self._observer.stack
+        found: tuple[tuple[Kind, bool], ...] = (
+            ("get", True),
+            ("sql", bool(stack.with_role("db"))),
+            ("post", writes(stack) is not None),
+        )
+        return [kind for kind, sent in found if sent]
 
     def _new(self, name: str) -> Generator:
         generator = Generator(name, self.recorder, self._clock)

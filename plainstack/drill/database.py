@@ -8,7 +8,7 @@ from typing import cast
 
 from plainstack.drill import requests
 from plainstack.drill.history import Kind
-from plainstack.drill.verdict import Stored
+from plainstack.drill.measures import Stored
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import AS_POSTGRES, BIN

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass
 
-from plainstack.drill.verdict import Budgets
+from plainstack.drill import sickness
+from plainstack.drill.measures import Budgets
+from plainstack.drill.sickness import Patient
 from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -17,23 +20,44 @@ from plainstack.services.stops import units_on
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
+SICK = "sick"
+# The faults that --fault=all means, and those that have to be named.
+ALL = {"db": FAULTS, "app": (*FAULTS, SICK), "balancer": FAULTS}
+NAMED = {"db": ("switchover", "kill-behind"), "balancer": ("kill-keepalived",)}
 KEEPALIVED = "keepalived.service"
 _SELECTION = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
 BEHIND = 2.0
+# Seconds of load before and after the time in which a watchdog has to act.
+AROUND = 15.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of one service: `units` are the units that are killed or stopped; a cut and a switchover have none."""
+    """A fault of one service: `units` are the units that are killed or stopped, `patient` is what becomes sick."""
 
     target: str
     name: str
     units: tuple[str, ...] = ()
+    patient: Patient | None = None
+
+    @property
+    def reserved(self) -> float:
+        """Seconds that the repair by the stack itself may take; 0 if it does not count."""
+        return self.patient.budget if self.patient else 0
+
+    @property
+    def needs(self) -> int:
+        """The shortest load that shows the fault's whole course, in seconds; 0 if any does."""
+        return math.ceil(self.reserved + AROUND) if self.reserved else 0
 
     @property
     def selection(self) -> str:
-        """How the victim is chosen among the hosts of the target's role."""
-        return _SELECTION[self.target]
+        """How the victim is chosen among the hosts that the fault can hit."""
+        return f"the first host of {self.patient.served.name}" if self.patient else _SELECTION[self.target]
+
+    def hosts(self, stack: Stack) -> tuple[str, ...]:
+        """Return the hosts that the fault can hit."""
+        return self.patient.hosts if self.patient else tuple(host.name for host in stack.with_role(self.target))
 
     @property
     def cut(self) -> bool:
@@ -55,6 +79,9 @@ class Fault:
         what = ", ".join(name.removesuffix(".service") for name in self.units)
         if self.planned:
             return f"switch over from {victim}"
+        if self.patient:
+            unit = self.patient.unit.removesuffix(".service")
+            return f"let {unit} on {victim} answer 500 to every request until it is restarted"
         if self.cut:
             return f"pull the network cables of {victim}"
         if self.behind:
@@ -89,17 +116,21 @@ def _answers(stack: Stack, host: Host, one: Served) -> str:
 
 def find(stack: Stack, target: str, name: str) -> Fault:
     """Return a fault by name. Raises Refused if it is unknown or impossible with this stack."""
-    known = {"db": (*FAULTS, "switchover", "kill-behind"), "app": FAULTS, "balancer": (*FAULTS, "kill-keepalived")}
-    if target not in known:
+    if target not in TARGETS:
         raise Refused(f"unknown target {target!r}; known: {', '.join(TARGETS)}, all")
-    if name not in known[target]:
-        raise Refused(f"unknown fault {name!r} of target {target}; known: {', '.join(known[target])}, all")
+    known = (*ALL[target], *NAMED.get(target, ()))
+    if name not in known:
+        raise Refused(f"unknown fault {name!r} of target {target}; known: {', '.join(known)}, all")
     if not stack.with_role("balancer"):
         instead = ". To practise without a site: fab failover switchover" if len(stack.with_role("db")) > 1 else ""
         raise Refused(
             "no host has the role balancer. A drill measures what visitors of the site get, so there is nothing"
             f" to drill{instead}"
         )
+    if not served(stack):
+        raise Refused("no service serves the site, so there is nothing that a drill could measure")
+    if name == SICK:
+        return Fault(target, name, patient=sickness.patient(stack))
     hosts = stack.with_role(target)
     if len(hosts) < 2:
         count = f"only {hosts[0].name}" if hosts else "no host"
@@ -150,6 +181,9 @@ def budgets(fault: Fault, *, synchronous: bool) -> Budgets:
     if fault.target == "db":
         gap = 10 if fault.cut else 5
         return Budgets(lost=lost, write_gap=gap, read_gap=gap)
+    # Every second request may fail until the balancers stop using a sick process.
+    if fault.patient:
+        return Budgets(lost=lost, write_gap=5, read_gap=5, failed_gets=0)
     # A fault of a balancer loses the requests in flight. After a fault of an app host, the balancer retries them at
     # another one.
     return Budgets(lost=lost, write_gap=2, read_gap=2, failed_gets=0 if fault.target == "app" else None)

@@ -25,7 +25,7 @@ from plainstack.secrets.values import Vault
 from plainstack.services import kinds, routing, site
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.places import account, home
-from plainstack.services.processes import here, served
+from plainstack.services.processes import Served, here, served
 from plainstack.services.variables import secret_name
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
@@ -45,8 +45,8 @@ class Entrance:
     authority: str
 
 
-def entrance(stack: Stack, vault: Vault) -> Entrance:
-    """Return how visitors reach the site.
+def entrance(stack: Stack, vault: Vault, asked: Served | None = None) -> Entrance:
+    """Return how visitors reach the site, under the name of the process `asked`, by default the first.
 
     `authority` contains every certificate authority that may have signed the site's certificate, as PEM, except the
     public ones.
@@ -58,7 +58,7 @@ def entrance(stack: Stack, vault: Vault) -> Entrance:
     acme = stack.settings(Balancer).issuer
     if acme and acme.authority:
         authority += pki.blocks(stack.file(acme.authority), "CERTIFICATE")
-    first = next(iter(served(stack)), None)
+    first = asked or next(iter(served(stack)), None)
     known_as = routing.known_as(stack, first) if first else site.name(stack)
     return Entrance(site.entrance(stack), known_as, authority)
 
@@ -83,9 +83,11 @@ def written(stack: Stack, vault: Vault, drill: str) -> dict[str, Any]:
     }
 
 
-def ask_site(generator: Generator, stack: Stack, vault: Vault, drill: str, *, rate: float, seconds: float) -> None:
-    """Start the requests to the site in a child process; for a lab, inside its network namespace."""
-    there = entrance(stack, vault)
+def ask_site(
+    generator: Generator, stack: Stack, vault: Vault, drill: str, asked: Served, *, rate: float, seconds: float
+) -> None:
+    """Start the requests to a process of the site in a child process; for a lab, inside its network namespace."""
+    there = entrance(stack, vault, asked)
     command = [sys.executable, "-m", "plainstack.drill.load"]
     if stack.in_lab:
         command = ["nsenter", f"--net=/run/netns/plainstack-{stack.lab_name}", *command]
@@ -100,17 +102,17 @@ def ask_site(generator: Generator, stack: Stack, vault: Vault, drill: str, *, ra
         # Ctrl-C goes to the drill, which stops the load itself.
         start_new_session=True,
     )
-    asked = {
+    settings = {
         "address": there.address,
         "name": there.name,
         "authority": there.authority,
-        "path": served(stack)[0].path,
+        "path": asked.path,
         "rate": rate,
         "seconds": seconds,
         "post": written(stack, vault, drill),
     }
     assert process.stdin is not None
-    process.stdin.write(json.dumps(asked) + "\n")
+    process.stdin.write(json.dumps(settings) + "\n")
     process.stdin.flush()
 
     def listen(this: Generator) -> str:

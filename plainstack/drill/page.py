@@ -14,8 +14,9 @@ from markupsafe import Markup
 from plainstack.drill import chart
 from plainstack.drill.figures import percentile
 from plainstack.drill.history import WRITES, Attempt, Kind
+from plainstack.drill.measures import Writes
 from plainstack.drill.result import Result
-from plainstack.drill.verdict import Verdict, Writes
+from plainstack.drill.verdict import Verdict
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 NARROW, WIDE = 360, 1060
@@ -88,6 +89,8 @@ def cards(verdict: Verdict) -> list[Card]:
             under = "from the fault" if reacted == gaps else f"from the fault; {max(reacted):.2f} s from the reaction"
             found.append(Card(f"time without {name}", f"{max(gaps):.2f} s", under, tone(held[f"time without {name}"])))
     labels: tuple[tuple[Kind, str], ...] = (("get", "failed GETs"), ("post", "failed POSTs"))
+    if "restart" in verdict.seconds:
+        held["failed GETs"] = held["failed GETs after that"]
     for kind, label in labels:
         if kind in verdict.failed:
             failed = sum(verdict.failed[kind].values())
@@ -95,8 +98,14 @@ def cards(verdict: Verdict) -> list[Card]:
             if kind == "post" and failed:
                 under += f", {sum(post.stored is True for post in verdict.failed_posts)} of them stored"
             found.append(Card(label, str(failed), under, tone(held[label]) if label in held else ""))
-    for name, under in (("detect", "from the fault"), ("promote", "from the detection"), ("recover", "until whole")):
-        seconds = verdict.seconds[name]
+    times = (
+        ("restart", "from the fault, by the watchdog"),
+        ("detect", "from the fault"),
+        ("promote", "from the detection"),
+        ("recover", "until whole"),
+    )
+    for name, under in times:
+        seconds = verdict.seconds.get(name)
         if seconds is not None:
             found.append(Card(f"time to {name}", f"{seconds:.2f} s", under))
     return found

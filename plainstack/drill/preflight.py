@@ -15,6 +15,7 @@ from plainstack.deploy.operator import who
 from plainstack.deploy.status import rows
 from plainstack.deploy.verify import Verifier
 from plainstack.deploy.verify import run as run_checks
+from plainstack.drill.faults import Fault
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
@@ -52,10 +53,10 @@ def look(observer: Observer, sessions: Sessions) -> Seen:
     return Seen(problems, _primary(observer.stack, view), _holder(observer.stack, view))
 
 
-def victim(stack: Stack, target: str, seen: Seen) -> str:
-    """Return the host that a fault of `target` hits."""
-    chosen = {"db": seen.primary, "balancer": seen.holder}.get(target)
-    return chosen or stack.with_role(target)[0].name
+def victim(stack: Stack, fault: Fault, seen: Seen) -> str:
+    """Return the host that a fault hits."""
+    chosen = {"db": seen.primary, "balancer": seen.holder}.get(fault.target)
+    return chosen or fault.hosts(stack)[0]
 
 
 def _primary(stack: Stack, view: View) -> str:

@@ -8,7 +8,12 @@ from plainstack.inventory.stack import Stack
 
 
 def writes(stack: Stack) -> tuple[str, DrillRequest] | None:
-    """Return the name and the drill request of the first service that has one; None if no service has."""
+    """Return the name and the drill request of the first service that has one; None if no service has.
+
+    Without a database, there is nothing to compare with.
+    """
+    if not stack.with_role("db"):
+        return None
     found = ((name, service.drill) for name, service in stack.services.items())
     return next(((name, drill) for name, drill in found if drill is not None), None)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plainstack.drill.verdict import Budgets, Marks, Verdict
+from plainstack.drill.measures import Budgets, Marks
+from plainstack.drill.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,12 @@ def process_units(stack: Stack, service: str, host: Host, process: str = "") -> 
 def watchdogs(stack: Stack, service: str, host: Host) -> list[str]:
     """Return the units of the watchdogs of a service's processes on a host."""
     running = dict(processes.here(stack, host)).get(service, {})
-    return [f"plainstack-watchdog-{processes.upstream(service, name)}.service" for name in watched(running)]
+    return [watchdog_unit(service, name) for name in watched(running)]
+
+
+def watchdog_unit(service: str, process: str) -> str:
+    """Return the unit of a process's watchdog."""
+    return f"plainstack-watchdog-{processes.upstream(service, process)}.service"
 
 
 def current(service: str) -> str:

@@ -36,14 +36,14 @@ def watchdog(
         unit=processes.unit(service, process),
         watchdog=wanted.watchdog,
         statuses=",".join(page.statuses),
-        failures=_failures(stack, host, service, wanted),
+        failures=failures(stack, host, service, wanted),
         # systemd's quoting: a percent sign and a dollar sign would be expanded.
         request=" ".join(_quoted(word) for word in request),
     )
     yield Unit(name=file.rpartition("/")[2], restart_on=(_PROGRAM,), enabled=not stopped, running=not stopped)
 
 
-def _failures(stack: Stack, host: Host, service: str, wanted: Process) -> int:
+def failures(stack: Stack, host: Host, service: str, wanted: Process) -> int:
     """Return how many checks must fail before the watchdog on `host` restarts the process.
 
     Each further host waits for one more start-up. So a fault on all hosts, such as an unreachable database, never takes

@@ -14,8 +14,9 @@ import pytest
 
 from plainstack.drill import page, store
 from plainstack.drill.history import Attempt, Kind
+from plainstack.drill.measures import Budgets, Ending, Marks, Stored
 from plainstack.drill.result import Event, Result, Settings
-from plainstack.drill.verdict import Budgets, Ending, Marks, Stored, judge
+from plainstack.drill.verdict import judge
 from plainstack.inventory.stack import Stack
 from tests.waiting import PATIENCE
 

@@ -7,7 +7,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli import drill_commands
 from plainstack.drill import faults
-from plainstack.drill.verdict import Budgets
+from plainstack.drill.measures import Budgets
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.shipped import ROOT
@@ -41,7 +41,7 @@ def test_a_fault_affects_only_the_units_of_its_service(
     [
         ("dbs", "kill", "known: db, app, balancer, all"),
         ("db", "burn", "known: kill, stop, cut, switchover, kill-behind, all"),
-        ("app", "switchover", "known: kill, stop, cut, all"),
+        ("app", "switchover", "known: kill, stop, cut, sick, all"),
     ],
 )
 def test_an_error_about_an_unknown_name_lists_the_known_ones(stack: Stack, target: str, fault: str, why: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from plainstack.drill import figures, history
 from plainstack.drill.history import Attempt, Damaged, Kind, Recorder
-from plainstack.drill.verdict import Budgets, Ending, Marks, Stored, judge, longest_gap, set_test
+from plainstack.drill.measures import Budgets, Ending, Marks, Stored, longest_gap, set_test
+from plainstack.drill.verdict import judge
 
 LOAD = 30.0
 WHOLE = Ending(topology=[], checks=[])
