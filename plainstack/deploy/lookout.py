@@ -8,6 +8,7 @@ from dataclasses import replace
 from plainstack.deploy.step_runner import StepRunner
 from plainstack.engine.network import Network
 from plainstack.postgresql import hosts, observation
+from plainstack.postgresql.backup.barman import RECEIVER
 from plainstack.postgresql.backup.status import missing, missing_facts
 from plainstack.postgresql.failover import steps
 from plainstack.postgresql.observation import Topology
@@ -66,7 +67,7 @@ class Lookout:
             nodes={name: replace(node, answering=self._answering[name]) for name, node in nodes.items()},
             clients=dict(self._fences),
             synchronous=database is not None and database.synchronous and len(self.databases) > 1,
-            barman=steps.RECEIVER if barman else "",
+            barman=RECEIVER if barman else "",
             backup_hosts=tuple(name for name in barman if name not in self._runner.away),
             site_from=tuple(self._site),
             wal_missing=self._wal_missing,

@@ -37,7 +37,10 @@ REFUSALS = frozenset({401, 403, 404, 405, 410})
 
 @dataclass
 class Site:
-    """The site, for clients whose GETs use persistent connections; `usual` is its status for the first GET."""
+    """The site, for clients whose GETs use persistent connections, and with `reuse` their POSTs too.
+
+    `usual` is the status of the first GET.
+    """
 
     address: str
     name: str
@@ -47,6 +50,7 @@ class Site:
     body: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     prefix: str = ""
+    reuse: bool = False
     port: int = 443
     usual: int = 0
     _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
@@ -76,9 +80,9 @@ class Site:
 
         A server that reloads closes its idle connections, perhaps just when a request arrives on one. A GET is then
         sent again on a new connection, as browsers do (RFC 9112, section 9.3.1). A POST must not be sent twice, so it
-        gets a new connection at once.
+        gets a new connection at once, unless `reuse` says that the server does not reload.
         """
-        connection = self._known() if method == "GET" else None
+        connection = self._known() if method == "GET" or self.reuse else None
         answer = None
         try:
             if connection is not None:
@@ -86,6 +90,8 @@ class Site:
                     connection.request(method, path, body, headers)
                     answer = connection.getresponse()
                 except (ConnectionError, ssl.SSLEOFError):
+                    if method != "GET":
+                        raise
                     self._close(connection)
             if connection is None or answer is None:
                 connection = http.client.HTTPSConnection(self.name, context=self.context)

@@ -90,8 +90,8 @@ class Observed:
     finishing. `guard_pending` is true while a guarded change waits for confirmation; the host undoes it in
     `guard_left` seconds (None: not known). `up_for` maps active units to their uptime in seconds. `listeners` are the
     processes that hold ports of the host's units. `removes` are the packages that apt would remove to install the
-    missing ones, according to the host's package lists. `states` holds, by kind and name, states that only one kind
-    reads; see plainstack.engine.kinds.kind.Seen.
+    missing ones, according to the host's package lists; `unknown` are those of them that the lists do not have.
+    `states` holds, by kind and name, states that only one kind reads; see plainstack.engine.kinds.kind.Seen.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
@@ -105,6 +105,7 @@ class Observed:
     facts: Mapping[str, str] = field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
     removes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
     generation: str = ""

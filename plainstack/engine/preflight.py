@@ -8,7 +8,7 @@ from plainstack.engine import ports
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.plan.planner import consented
-from plainstack.engine.resources import Resource
+from plainstack.engine.resources import File, Resource
 from plainstack.engine.role import Finding, Role, of_host
 from plainstack.inventory.stack import Stack
 
@@ -38,12 +38,12 @@ def notes(
     pending: Mapping[str, HostPlan],
 ) -> list[str]:
     """Return notes for the operator, most of them on the hosts that change; they do not stop the deploy."""
-    return [
-        f"{name}: {finding.text}"
-        for name, seen in observed.items()
-        for finding in _findings(stack, roles, name, desired[name], seen)
-        if not finding.refused and (finding.always or name in pending)
-    ]
+    found = []
+    for name, seen in observed.items():
+        findings = _findings(stack, roles, name, desired[name], seen)
+        sentences = [one.text for one in findings if not one.refused and (one.always or name in pending)]
+        found += [f"{name}: {sentence}" for sentence in [*sentences, *_unknown(desired[name], seen)]]
+    return found
 
 
 def _findings(
@@ -63,4 +63,15 @@ def _removals(wanted: Mapping[str, Sequence[Resource]], seen: Observed) -> Itera
             f"to install what is missing, apt would remove {', '.join(refused)}. Remove"
             f" {'it' if len(refused) == 1 else 'them'} yourself if you agree (apt-get remove"
             f" {' '.join(refused)}), and deploy again"
+        )
+
+
+def _unknown(wanted: Mapping[str, Sequence[Resource]], seen: Observed) -> Iterator[str]:
+    # Not a refusal: the lists may be older than the package. A source that the deploy adds may have it.
+    declared = [item for resources in wanted.values() for item in resources]
+    source = any(isinstance(item, File) and item.early and item.path not in seen.paths for item in declared)
+    if seen.unknown and not source:
+        yield (
+            f"apt does not know {', '.join(seen.unknown)}: see whether the spelling is right. The deploy updates apt's"
+            " lists and looks again"
         )

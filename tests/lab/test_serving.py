@@ -122,7 +122,7 @@ def visitors(serving: Operator, path: str, output: Path) -> Load:
         "path": path,
         "rate": RATE,
         "seconds": 1200,
-        "post": {"post_path": f"{path}count", "body": "${key}", "headers": {}, "prefix": "visit-"},
+        "post": {"post_path": f"{path}count", "body": "${key}", "headers": {}, "prefix": "visit-", "reuse": True},
     }
     return Load(serving.lab, asked, output)
 

@@ -143,8 +143,14 @@ ask() { [ $# != 1 ] && apt-get install --no-install-recommends -q "$@" 2>/dev/nu
 # --print-uris takes apt half as long as a simulation.
 [ -z "$missing" ] || ask --print-uris --no-remove $missing >/dev/null || {
     # An unknown name makes apt fail for all names. It may come from a source that is not configured yet: leave it out.
-    ask --simulate $missing || ask --simulate $(apt-cache pkgnames 2>/dev/null | grep -Fx "$missing")
-} | sed -n 's/^\\(Remv\\|Purg\\) \\([^ ]*\\).*/removes\t\\2/p'
+    ask --simulate $missing || {
+        known=$(apt-cache pkgnames 2>/dev/null | grep -Fx "$missing")
+        # Without lists, apt knows only what is installed.
+        lists=$(find "${ROOT:-}/var/lib/apt/lists" -maxdepth 1 -name '*_Packages*' 2>/dev/null | head -n 1)
+        [ -z "$lists" ] || printf '%%s\n' "$missing" | grep -vFx "$known" | sed 's/^/Unknown /'
+        ask --simulate $known
+    }
+} | sed -n -e 's/^\\(Remv\\|Purg\\) \\([^ ]*\\).*/removes\t\\2/p' -e 's/^Unknown /unknown\t/p'
 """
 
 
@@ -164,7 +170,9 @@ def _ask(_kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:
 def _read(seen: Observed, lines: Lines) -> Observed:
     rows = (line.split("\t") for line in lines.get("package", ()))
     installed = {name: version for name, status, version in rows if status == "installed"}
-    return replace(seen, packages=installed, removes=tuple(lines.get("removes", ())))
+    return replace(
+        seen, packages=installed, removes=tuple(lines.get("removes", ())), unknown=tuple(lines.get("unknown", ()))
+    )
 
 
 def _state(item: Package, situation: Situation) -> str | None:
@@ -189,7 +197,7 @@ PACKAGE = Kind[Package](
     name="package",
     resource=Package,
     folder=None,
-    looks=(Look(("package", "removes"), _ask, _read),),
+    looks=(Look(("package", "removes", "unknown"), _ask, _read),),
     guards=no_guards,
     rank=Rank.AS_NAMED,
     compare=done_elsewhere,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql.hosts import barman_hosts
 from plainstack.postgresql.layout import PORT
+from plainstack.shell import await_condition
 
 HOME = "/var/lib/barman"
 KINDS = ("full", "incremental")
 # What the backup host reports to the node exporter; written every few minutes.
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
 RECEIVER_UNIT = "plainstack-barman-receive-wal.service"
+# The receiver's name in pg_stat_replication.
+RECEIVER = "barman_receive_wal"
 # Only the unit's own receiver counts: if Barman's cron starts one first, the unit cannot start its own.
 RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'
+
+WHY_NO_WAL = f"journalctl --unit={RECEIVER_UNIT} --no-pager --quiet --output=cat --lines=8 >&2"
 
 
 def unit(kind: str) -> str:
@@ -53,6 +60,15 @@ def conninfo(stack: Stack) -> str:
         f" sslmode=verify-full sslrootcert={TLS}/ca.crt"
         " keepalives_idle=5 keepalives_interval=2 keepalives_count=3 tcp_user_timeout=8000"
     )
+
+
+def await_streaming(stack: Stack) -> str:
+    """Return shell code that waits on the backup host until the primary streams WAL to Barman, for at most 30 s."""
+    # A receiver that ends at once each time has a process for a moment, but never such a row.
+    streaming = f"select 1 from pg_stat_replication where application_name = '{RECEIVER}' and state = 'streaming'"  # noqa: S608 - holds constants only
+    ask = f'runuser -u barman -- psql -XAtqwc "{streaming}" {quote(f"{conninfo(stack)} user=barman")}'
+    complaint = "Barman does not receive WAL after 30 s"
+    return await_condition(f"{ask} | grep -q 1", complaint, tries=100, pause=0.3, otherwise=WHY_NO_WAL)
 
 
 def backup_host(stack: Stack) -> str:

@@ -119,7 +119,7 @@ fi
 # Start Barman's cron last: if it found no receiver, it would start one of its own.
 _BARMAN = f"""\
 systemctl restart {barman.RECEIVER_UNIT}
-{await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\
+@STREAMING@
 systemctl start --no-block plainstack-barman-cron.service
 """
 

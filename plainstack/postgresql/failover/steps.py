@@ -6,6 +6,7 @@ from shlex import join
 
 from plainstack.inventory.stack import Stack
 from plainstack.paths import FILTER
+from plainstack.postgresql.backup import barman
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.step_scripts import TEXTS
@@ -14,8 +15,6 @@ from plainstack.postgresql.sql import slot_name
 from plainstack.postgresql.step_frame import Origin, framed
 from plainstack.services import routing, site, virtual
 from plainstack.services.processes import served
-
-RECEIVER = "barman_receive_wal"
 
 _LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do.START: 660, Do.RESYNC: 660}
 
@@ -37,6 +36,8 @@ def body(stack: Stack, step: Step) -> str:
         return "\n".join(lines) + "\n"
     if step.do is Do.UNFENCE:
         return f"{FILTER} unfence {' '.join(step.about)}\n"
+    if step.do is Do.BARMAN:
+        return TEXTS[step.do].replace("@STREAMING@\n", barman.await_streaming(stack))
     text = TEXTS[step.do]
     for key, value in (rebuild.GIVE_UP_OLD if step.do is Do.CLONE_OVER else rebuild.KEEP_OLD).items():
         text = text.replace(key, value)

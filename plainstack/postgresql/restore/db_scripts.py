@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from shlex import quote
 
 from plainstack.paths import TLS
+from plainstack.postgresql.backup.barman import RECEIVER
 from plainstack.postgresql.failover.rebuild import STANDBY_SIGNAL
-from plainstack.postgresql.failover.steps import RECEIVER
 from plainstack.postgresql.layout import AS_POSTGRES, UNIT
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.restore.acts import Act, RestoreStep

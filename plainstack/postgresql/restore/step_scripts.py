@@ -8,13 +8,11 @@ from shlex import join, quote
 
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import barman, folders
-from plainstack.postgresql.failover.steps import RECEIVER
 from plainstack.postgresql.restore import db_scripts, processes, scratch
 from plainstack.postgresql.restore.acts import Act, RestoreStep
 from plainstack.postgresql.restore.situation import RECORDS, SCRATCH
 from plainstack.services import maintenance
 from plainstack.services.folders import Kept
-from plainstack.shell import await_condition
 
 
 def body(stack: Stack, step: RestoreStep, who: str) -> str:
@@ -77,9 +75,6 @@ def _resume(_stack: Stack, _step: RestoreStep, _who: str) -> str:
 
 
 _CRON = "plainstack-barman-cron"
-_WHY_NO_WAL = f"journalctl --unit={barman.RECEIVER_UNIT} --no-pager --quiet --output=cat --lines=8 >&2"
-# A receiver that ends at once each time has no such row.
-_STREAMING = f"select 1 from pg_stat_replication where application_name = '{RECEIVER}' and state = 'streaming'"  # noqa: S608 - holds constants only
 
 
 def _silence(_stack: Stack, _step: RestoreStep, _who: str) -> str:
@@ -88,10 +83,7 @@ def _silence(_stack: Stack, _step: RestoreStep, _who: str) -> str:
 
 
 def _receive(stack: Stack, _step: RestoreStep, _who: str) -> str:
-    ask = f'runuser -u barman -- psql -XAtqwc "{_STREAMING}" {quote(f"{barman.conninfo(stack)} user=barman")}'
-    complaint = "Barman does not receive WAL after 30 s"
-    received = await_condition(f"{ask} | grep -q 1", complaint, tries=100, pause=0.3, otherwise=_WHY_NO_WAL)
-    return f"systemctl start {barman.RECEIVER_UNIT}\n{received}systemctl start {_CRON}.timer\n"
+    return f"systemctl start {barman.RECEIVER_UNIT}\n{barman.await_streaming(stack)}systemctl start {_CRON}.timer\n"
 
 
 def _reanchor(stack: Stack, step: RestoreStep, who: str) -> str:
@@ -142,7 +134,7 @@ take() {{
 }}
 take || take || {{
     journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=12 _TRANSPORT=stdout >&2
-    {_WHY_NO_WAL}
+    {barman.WHY_NO_WAL}
     exit 1
 }}
 {newest} || take

@@ -10,7 +10,7 @@ import pytest
 
 from plainstack.engine import preflight
 from plainstack.engine.observed import Observed
-from plainstack.engine.resources import Package, Resource
+from plainstack.engine.resources import File, Package, Resource
 from plainstack.engine.role import Finding, Role
 from plainstack.inventory.stack import Stack
 from plainstack.roles import base
@@ -122,3 +122,12 @@ def test_a_removal_by_apt_without_consent_is_refused_by_name(stack: Stack) -> No
     wanted: dict[str, Mapping[str, list[Resource]]] = {"db1": {"base": [Package(name="postfix", replaces=("exim4",))]}}
     (sentence,) = preflight.refusals(stack, role(), wanted, seen)
     assert sentence.startswith("db1: to install what is missing, apt would remove chrony. Remove it yourself")
+
+
+def test_a_note_names_packages_that_apt_does_not_know_unless_the_deploy_adds_a_source(stack: Stack) -> None:
+    seen = {"db1": Observed(unknown=("python3-psycogp",))}
+    packages: list[Resource] = [Package(name="python3-psycogp")]
+    (note,) = preflight.notes(stack, role(), {"db1": {"base": packages}}, seen, {})
+    assert note.startswith("db1: apt does not know python3-psycogp: see whether the spelling is right")
+    source = File(path="/etc/apt/sources.list.d/angie.sources", content=b"", early=True)
+    assert preflight.notes(stack, role(), {"db1": {"base": [*packages, source]}}, seen, {}) == []

@@ -224,3 +224,16 @@ def test_missing_output_of_systemd_is_not_mistaken_for_stopped_units() -> None:
 def test_output_of_another_program_is_refused() -> None:
     with pytest.raises(PlainstackError, match="cut short: bash: no such command"):
         probe.parse("bash: no such command\n")
+
+
+@pytest.mark.parametrize(("listed", "expected"), [(True, ("missing-one",)), (False, ())])
+def test_packages_that_apt_does_not_know_are_observed_if_it_has_lists(
+    host: Sandbox, listed: bool, expected: tuple[str, ...]
+) -> None:
+    host.write("bin/apt-cache", "#!/bin/sh\nprintf 'curl\nnginx\n'\n", 0o755)
+    host.write("conflicts", "apache2\n")
+    if listed:
+        host.write("/var/lib/apt/lists/mirror.example_main_binary-amd64_Packages", "")
+    seen = host.observe([Package(name="nginx"), Package(name="missing-one")])
+    assert seen.unknown == expected
+    assert seen.removes == ("apache2",)
