@@ -25,7 +25,10 @@ PROMPT = ANSWER_TIMEOUT
 
 
 class Load:
-    """Clients that send GETs over kept-alive connections, and a third of their requests as POSTs over new ones."""
+    """Clients that send GETs over kept-alive connections; a third of their requests are POSTs, each over a new one.
+
+    With `reuse` in what is asked, POSTs use kept-alive connections, too.
+    """
 
     def __init__(self, lab: str, asked: Mapping[str, Any], output: Path) -> None:
         self._output = output
