@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Networks for special purposes that some versions of Python count as public.
+SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20", "5f00::/16")))
 
 
 class Forbidden(Exception):
@@ -71,7 +73,8 @@ def refusal(address: Address, allowed: Sequence[Network], denied: Sequence[Netwo
         return ""
     if inner.is_loopback:
         return f"{address} is a loopback address"
-    if not inner.is_global or inner.is_multicast or inner.is_reserved:
+    special = any(inner in network for network in SPECIAL)
+    if special or not inner.is_global or inner.is_multicast or inner.is_reserved:
         return f"{address} is not a public address; POLL_ALLOW can list its network"
     return ""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from incidents.metrics import METRICS
 
-NUMBER = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*%?\s*", re.ASCII)
+# Languages print the nearest binary fraction, as in 33.333333333333336, and small ones as 5e-05.
+NUMBER = re.compile(r"\s*((?:\d{1,9}(?:\.\d{1,60})?|\.\d{1,60})(?:[eE]-\d{1,3})?)\s*%?\s*", re.ASCII)
 UPTIME = re.compile(r"\s*(?:(\d{1,6})d)?\s*(?:(\d{1,6})h)?\s*(?:(\d{1,6})m)?\s*(?:(\d{1,9})s)?\s*", re.ASCII)
 SECONDS = (86400, 3600, 60, 1)
 

@@ -5,9 +5,10 @@ import io
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -99,9 +100,23 @@ def failure(error: Exception) -> Outcome:
     return next((outcome for kind, outcome in kinds if isinstance(error, kind)), Outcome.REFUSED)
 
 
+def resolved(where: addresses.Parts, deadline: Deadline) -> list[str]:
+    """Resolve a name until the deadline. The system's resolver knows none, so that its thread may be left behind."""
+    found: Future[list[str]] = Future()
+
+    def look() -> None:
+        try:
+            found.set_result(addresses.resolve(where.host, where.port, settings.POLL_ALLOW, settings.POLL_DENY))
+        except Exception as error:  # noqa: BLE001 - the other thread raises it
+            found.set_exception(error)
+
+    threading.Thread(target=look, daemon=True).start()
+    return found.result(deadline.left())
+
+
 def connect(where: addresses.Parts, deadline: Deadline) -> socket.socket:
     """Connect to an address of the host that may be polled; the name is resolved only once."""
-    usable = addresses.resolve(where.host, where.port, settings.POLL_ALLOW, settings.POLL_DENY)
+    usable = resolved(where, deadline)
     for rest, address in zip(range(len(usable) - 1, -1, -1), usable, strict=True):
         try:
             sock = socket.create_connection((address, where.port), deadline.left() / (rest + 1))

@@ -12,6 +12,7 @@ from incidents import judging
 from incidents.models import Machine, Sample
 
 CLOCK_SKEW = timedelta(minutes=5)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Invalid(Exception):
@@ -71,6 +72,8 @@ def moment(data: dict[str, object], field: str) -> datetime:
         value = value.astimezone(UTC)
     except (Invalid, ValueError, OverflowError):
         raise Invalid(field, "must be an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z") from None
+    if value < EARLIEST:
+        raise Invalid(field, f"is before {EARLIEST:%Y}")
     if value > timezone.now() + CLOCK_SKEW:
         raise Invalid(field, "is in the future")
     return value

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
@@ -45,6 +46,9 @@ class Machine(models.Model):
         return self.name
 
 
+LONGEST_WINDOW = 525_600  # minutes: a year
+
+
 class Threshold(models.Model):
     """The highest normal value of a metric, for one machine or for every machine that has no threshold of its own."""
 
@@ -52,7 +56,10 @@ class Threshold(models.Model):
     metric = models.CharField(max_length=100, help_text="cpu, memory, disk, silent, unusable, or a posted metric.")
     limit = models.FloatField(help_text="Not used for silent and unusable; write 0.")
     minutes = models.FloatField(
-        default=0, db_default=0, help_text="How long every sample must be above the limit. 0: one sample is enough."
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(LONGEST_WINDOW)],
+        help_text="How long every sample must be above the limit. 0: one sample is enough.",
     )
     severity = models.CharField(max_length=10, choices=Severity, default=Severity.WARNING)
     # MySQL has no unique index over some of the rows, and in every database, NULLs differ from each other.
@@ -66,6 +73,11 @@ class Threshold(models.Model):
 
     def __str__(self) -> str:
         return f"{self.metric} of {self.machine or 'every machine'} over {self.limit:g}: {self.severity}"
+
+    def clean(self) -> None:
+        # Django does not validate constraints over generated columns.
+        if Threshold.objects.filter(machine=self.machine, metric=self.metric).exclude(pk=self.pk).exists():
+            raise ValidationError(f"There is a threshold for {self.metric} of {self.machine or 'every machine'}.")
 
 
 class Sample(models.Model):
@@ -164,10 +176,18 @@ class Incident(models.Model):
 
     class Meta:
         ordering = (F("closed_at").desc(nulls_first=True), "-opened_at", "-id")  # open incidents first
+        indexes = (models.Index(fields=["-closed_at", "-opened_at", "-id"], name="incidents_by_time"),)
         constraints = (models.UniqueConstraint(fields=["machine", "kind", "is_open"], name="one_open_incident"),)
 
     def __str__(self) -> str:
         return f"{self.machine}: {self.summary}"
+
+    def clean(self) -> None:
+        same = Incident.objects.filter(machine=self.machine_id, kind=self.kind, closed_at=None)
+        if self.closed_at is None and same.exclude(pk=self.pk).exists():
+            raise ValidationError("The machine has another open incident of this kind.")
+        if self.closed_at and self.opened_at and self.closed_at < self.opened_at:
+            raise ValidationError({"closed_at": "is before the incident was opened."})
 
 
 class FailedLogIn(models.Model):

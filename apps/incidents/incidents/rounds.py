@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from incidents import fetch, judging
@@ -40,14 +42,14 @@ def begin(now: datetime) -> tuple[Round, list[list[int]]]:
         current = Round.objects.select_for_update().get(pk=current.pk)
         if current.finished_at or (current.sent_at and now - current.sent_at < SENT_AGAIN):
             return current, []
+        if current.sent_at is None:
+            forget_unpolled(now)
         pks = due(current)
         if pks:
             current.sent_at = now
         else:
             current.finished_at = now
         current.save(update_fields=["sent_at", "finished_at"])
-    if not pks:
-        forget_inactive(now)
     return current, list(chunks(pks))
 
 
@@ -100,7 +102,7 @@ def whole(now: datetime) -> Counter[str]:
     return sum((poll(current, pks) for pks in found), Counter[str]())
 
 
-def forget_inactive(now: datetime) -> None:
-    """Close what polls have opened on machines that are no longer polled."""
-    gone = Incident.objects.filter(closed_at=None, kind__in=("silent", "unusable"))
-    gone.filter(machine__active=False).update(closed_at=now)
+def forget_unpolled(now: datetime) -> None:
+    """Close what only polls could close, on machines that are no longer polled."""
+    left = Incident.objects.filter(closed_at=None, kind__in=("silent", "unusable"))
+    left.filter(Q(machine__active=False) | Q(machine__address="")).update(closed_at=Greatest("opened_at", Value(now)))

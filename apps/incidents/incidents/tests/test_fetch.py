@@ -28,6 +28,8 @@ class Answers(SimpleTestCase):
         self.assertEqual(said.problems, ('cpu is "sixty", not a number', "mem is missing"))
 
     def test_only_finite_numbers_from_zero_are_numbers(self) -> None:
+        for good, value in (("33.333333333333336%", 33.333333333333336), ("5e-05", 0.00005), (".5 %", 0.5)):
+            self.assertEqual(answers.number(good), value)
         for bad in (None, True, [], {}, "", "%", "-1", -1, "1e3", "1,5", "٣", float("nan"), float("inf"), 10**400):
             self.assertIsNone(answers.number(bad), bad)
 
@@ -60,6 +62,10 @@ class Refusals(SimpleTestCase):
             "2002:7f00:1::",
             "64:ff9b::7f00:1",
             "ff02::1",
+            "fec0::1",
+            "64:ff9b:1::7f00:1",
+            "::127.0.0.1",
+            "3fff::1",
         )
         for address in (*inside, *disguised):
             self.assertTrue(self.refused(address), address)
@@ -130,6 +136,15 @@ class Fetching(SimpleTestCase):
         with mock.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known")):
             self.assertEqual(fetch("http://nowhere.example/").outcome, "unresolved")
         self.assertEqual(fetch(self.fleet.url.replace("http:", "https:") + "/well").outcome, "tls")
+
+    @override_settings(POLL_TIMEOUT=0.2)
+    def test_a_name_server_that_does_not_answer_has_the_same_time_out(self) -> None:
+        tested = threading.Event()
+        with mock.patch("socket.getaddrinfo", side_effect=lambda *_, **__: tested.wait(60)):
+            result = fetch("http://slow.example/")
+            tested.set()
+        self.assertEqual(result.outcome, "timeout")
+        self.assertLess(result.milliseconds, 30_000)
 
     def test_an_error_of_our_own_is_an_outcome_too(self) -> None:
         with mock.patch("incidents.answers.parse", side_effect=ZeroDivisionError), self.assertLogs("incidents.fetch"):

@@ -11,6 +11,7 @@ from unittest import mock, skipUnless
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError
@@ -95,6 +96,11 @@ class Settings(SimpleTestCase):
         self.assertTrue(strict["SESSION_COOKIE_SECURE"] and strict["CSRF_COOKIE_SECURE"] and not strict["DEBUG"])
         self.assertIn("sqlite3", loose["DATABASES"]["default"]["ENGINE"])
         self.assertIn("sqlite3", load({}, ("manage.py", "test"))["DATABASES"]["default"]["ENGINE"])
+
+    def test_a_limit_that_nothing_reads_is_an_error(self) -> None:
+        for name, count in (("LIMIT_MEM", 1), ("LIMIT_SILENT", 1), ("LIMIT_MEMORY", 0), ("LIMIT_SILENT_MINUTES", 0)):
+            with self.settings(LIMITS={name: 1.0}):
+                self.assertEqual(sum(error.id == "incidents.E001" for error in run_checks()), count, name)
 
 
 class Sessions(TestCase):

@@ -127,6 +127,16 @@ class Rules(Fleetless):
         with self.assertRaises(IntegrityError), transaction.atomic():
             Threshold.objects.create(metric="cpu", limit=70)
 
+    def test_a_window_of_any_length_stops_no_round(self) -> None:
+        for minutes in (1e12, 1e300, -5):
+            Threshold.objects.update_or_create(
+                machine=self.machine, metric="cpu", defaults={"limit": 1, "minutes": minutes}
+            )
+            self.poll(abs(minutes) % 7)
+        self.assertEqual(self.open(), ["cpu"])
+        with self.assertRaises(ValidationError):
+            Threshold(metric="disk", limit=1, minutes=1e6).full_clean()
+
     def test_an_address_is_checked_in_the_admin(self) -> None:
         with self.assertRaises(ValidationError):
             Machine(name="x", address="ftp://x/").full_clean()
@@ -163,6 +173,16 @@ class Rounds(Fleetless):
         Machine.objects.create(name="posts")
         Machine.objects.create(name="off", address="http://off.example/", active=False)
         self.assertEqual(rounds.begin(BEGIN)[1], [[self.machine.pk]])
+
+    def test_a_machine_that_is_no_longer_polled_is_no_longer_silent(self) -> None:
+        others = [Machine.objects.create(name=name, address="http://m.example/") for name in ("off", "posts", "polled")]
+        for machine in others:
+            self.poll(0, Outcome.TIMEOUT, machine)
+        Machine.objects.filter(name="off").update(active=False)
+        Machine.objects.filter(name="posts").update(address="")
+        rounds.begin(BEGIN + timedelta(minutes=15))
+        still = Incident.objects.filter(closed_at=None)
+        self.assertEqual([incident.machine.name for incident in still], ["polled"])
 
     def test_a_machine_that_is_deleted_meanwhile_does_not_stop_the_round(self) -> None:
         current, _ = rounds.begin(BEGIN)

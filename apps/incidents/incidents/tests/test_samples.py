@@ -76,7 +76,7 @@ class Refusing(ApiTest):
             "metric": [None],
             "taken_at": [
                 *("yesterday", 5, "2026-01-31", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z"),
-                "0001-01-01T00:00:00+14:00",
+                *("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z"),
                 (timezone.now() + timedelta(hours=1)).isoformat(),
             ],
             "key": ["", 1],
@@ -147,6 +147,18 @@ class Judging(ApiTest):
         self.at(0, 200, machine="oven")
         self.at(0, 200, machine="press-1")
         self.assertEqual([str(incident.machine) for incident in Incident.objects.all()], ["press-1"])
+
+    def test_an_incident_without_a_threshold_closes_at_the_next_sample(self) -> None:
+        self.at(0, 99)
+        Threshold.objects.all().delete()
+        self.at(1, 99)
+        self.assertIsNotNone(Incident.objects.get().closed_at)
+
+    def test_a_window_counts_for_posted_samples_too(self) -> None:
+        Threshold.objects.filter(metric="temperature").update(minutes=30)
+        for minutes, open_now in ((0, 0), (15, 0), (30, 1), (45, 1), (59, 0)):
+            self.at(minutes, 99 if minutes < 59 else 80)
+            self.assertEqual(Incident.objects.filter(closed_at=None).count(), open_now, minutes)
 
     def test_machines_and_metrics_are_independent(self) -> None:
         self.at(0, 99)
