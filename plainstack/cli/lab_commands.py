@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.errors import Refused
+from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
 
@@ -128,7 +128,12 @@ def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
 
             up.down_all(_report(console), agreed)
         else:
-            up.down(of(load(inventory)), _report(console))
+            try:
+                lab = of(load(inventory))
+            except InventoryError as error:
+                cure = "No lab was removed. To remove all labs of this machine, after a question: inv lab.down --all"
+                raise InventoryError([*error.problems, cure]) from None
+            up.down(lab, _report(console))
 
 
 def status(inventory: str) -> None:

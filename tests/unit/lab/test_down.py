@@ -37,3 +37,15 @@ def test_without_consent_all_labs_are_listed_and_none_is_removed(
 def test_with_consent_all_labs_are_removed(removed: list[str]) -> None:
     lab_commands.down("hosts.yaml", every=True, yes=True)
     assert removed == ["one", "two"]
+
+
+def test_an_inventory_with_an_error_names_the_command_that_needs_none(
+    removed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hosts.yaml").write_text("stack: shop\nhosts: {}\nservces: {}\n", encoding="utf-8")
+    with pytest.raises(Exit):
+        lab_commands.down(str(tmp_path / "hosts.yaml"))
+    said = capsys.readouterr().err
+    assert "servces" in said
+    assert "inv lab.down --all" in said
+    assert removed == []
