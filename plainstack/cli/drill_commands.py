@@ -175,7 +175,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
         observer.render()
         seen = preflight.look(observer, observer.sessions)
         preflight.refuse_unless_ready(seen, stack)
-        bad = preflight.checks(observer, observer.sessions, preflight.QUICK, console.line)
+        bad = preflight.checks(observer, observer.sessions, (*preflight.QUICK, fault.target), console.line)
         if bad:
             raise Refused("no drill: checks fail even without a fault: " + "; ".join(bad))
         victim = preflight.victim(stack, fault, seen)

@@ -27,16 +27,17 @@ guard()
         "yes": "do not ask for confirmation (for scripts)",
         "json": "print one JSON document on stdout instead of text",
         "no-notify": "send no notification; see the key notify of the inventory",
-        "target": "drill: what to break: db, app, balancer or all",
+        "target": "drill: what to break: db, app, balancer, cache or all",
         "fault": "drill: how: kill, stop, cut or all; also sick (app: answers 500 until its watchdog restarts it),"
         " switchover, kill-behind (db), kill-keepalived (balancer)",
         "rate": "drill: the maximum number of requests per second, in total (default: 40)",
         "seconds": "drill: the maximum duration of the load (default: 30, or what the fault needs)",
-        "max-lost": "drill: how many acknowledged writes may be lost (default: 0; with asynchronous replication: any)",
+        "max-lost": "drill: how many acknowledged writes may be lost (default: 0; cache, and with asynchronous"
+        " replication: any)",
         "max-gap": "drill: how many seconds may pass without a successful write (default: by target and fault)",
         "max-read-gap": "drill: how many seconds may pass without a successful read (default: by target and fault)",
-        "max-failed-gets": "drill: how many GETs may fail (default: 0 for app and switchover, otherwise any); with"
-        " sick, only after the watchdog's time",
+        "max-failed-gets": "drill: how many GETs may fail (default: 0 for app, cache and switchover, otherwise any);"
+        " with sick, only after the watchdog's time",
     },
 )
 def failover(

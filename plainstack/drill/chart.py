@@ -13,7 +13,7 @@ from plainstack.drill.result import Event, Result
 
 LEFT, RIGHT, TOP = 46, 12, 48
 RATE, LATENCY, LANE, BETWEEN = 150, 120, 20, 34
-LANES: tuple[tuple[Kind, str], ...] = (("get", "GET"), ("post", "POST"), ("sql", "SQL"))
+LANES: tuple[tuple[Kind, str], ...] = (("get", "GET"), ("post", "POST"), ("sql", "SQL"), ("cache", "cache"))
 FASTEST, SLOWEST = 0.001, 10.0
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 from plainstack.deploy.observe import Observer
-from plainstack.drill import generators
-from plainstack.drill.faults import Fault, writing_hosts
+from plainstack.drill import generators, writers
+from plainstack.drill.faults import CACHE, Fault, writing_hosts
 from plainstack.drill.generator import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.requests import writes
 from plainstack.drill.result import Settings
+from plainstack.drill.writers import Load
 from plainstack.errors import Refused
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.settings import Database
@@ -35,6 +37,7 @@ class Clients:
         self.recorder = Recorder()
         self._observer, self._settings, self._clock = observer, settings, clock
         self._generators: list[Generator] = []
+        self.drill = settings.drill
         # The victim sends inserts only if it is the only app host and the fault does not cut it off.
         self._asked = fault.patient.served if fault.patient else served(observer.stack)[0]
         self._from = next(iter(writing_hosts(observer.stack, fault, settings.victim)), "")
@@ -42,15 +45,12 @@ class Clients:
     def start(self, began: Callable[[], None]) -> str:
         """Start the load and describe it in words; `began` is called when the first request is due."""
         settings, stack = self._settings, self._observer.stack
-        databases = ",".join(host.name for host in stack.with_role("db"))
-        if databases:
-            sql = self._new("sql")
-            self._write(sql, "sql", settings.rate * (1 - SITE_SHARE), settings.seconds, databases)
-            sql.await_hello(15)
-            began()
-            sql.began = 0.0
-        else:
-            began()
+        writer = self._start_writer()
+        if writer:
+            writer.await_hello(15)
+        began()
+        if writer:
+            writer.began = 0.0
         site = self._new("site")
         generators.ask_site(
             site,
@@ -63,37 +63,45 @@ class Clients:
         )
         site.await_hello(15)
         what = "GET and POST at the site" if writes(stack) else "GET at the site (no service has a `drill` request)"
-        inserts = f", inserts from {self._from}" if databases else ""
-        return f"{settings.rate:g} requests/s: {what}{inserts}"
+        direct = {"sql": "inserts", "cache": "writes to the cache"}.get(self.directly)
+        return f"{settings.rate:g} requests/s: {what}" + (f", {direct} from {self._from}" if direct else "")
+
+    @property
+    def directly(self) -> Kind | Literal[""]:
+        """What is written without the site: to the cache if that is the target, or else to the database, if any."""
+        if self._settings.target == CACHE:
+            return "cache"
+        return "sql" if self._observer.stack.with_role("db") else ""
 
     @property
     def kinds(self) -> list[Kind]:
         """The kinds of requests that the clients send."""
-        stack = self._observer.stack
-        found: tuple[tuple[Kind, bool], ...] = (
-            ("get", True),
-            ("sql", bool(stack.with_role("db"))),
-            ("post", writes(stack) is not None),
-        )
-        return [kind for kind, sent in found if sent]
+        found: list[Kind] = ["get"]
+        if self.directly:
+            found.append(self.directly)
+        return [*found, "post"] if writes(self._observer.stack) else found
+
+    def _start_writer(self) -> Generator | None:
+        settings, kind = self._settings, self.directly
+        if not kind:
+            return None
+        rate = settings.rate * (1 - SITE_SHARE)
+        generator = self._new(kind)
+        load = Load(settings.drill, kind, rate, settings.seconds)
+        if kind == "cache":
+            writers.store(generator, self._observer.vault, self._observer.sessions, self._from, load)
+        else:
+            self._insert(generator, load, ",".join(host.name for host in self._observer.stack.with_role("db")))
+        return generator
 
     def _new(self, name: str) -> Generator:
         generator = Generator(name, self.recorder, self._clock)
         self._generators.append(generator)
         return generator
 
-    def _write(self, generator: Generator, kind: Kind, rate: float, seconds: float, hosts: str) -> None:
-        generators.writer(
-            generator,
-            self._observer.stack,
-            self._observer.vault,
-            self._observer.sessions,
-            self._from,
-            (self._settings.drill, kind),
-            rate=rate,
-            seconds=seconds,
-            hosts=hosts,
-        )
+    def _insert(self, generator: Generator, load: Load, hosts: str) -> None:
+        observer = self._observer
+        writers.insert(generator, observer.stack, observer.vault, observer.sessions, self._from, load, hosts)
 
     def warm_up(self, kinds: Iterable[Kind]) -> None:
         """Run the load for WARM_UP seconds. Raises Refused if requests fail or are too slow, or if a generator dies."""
@@ -130,8 +138,8 @@ class Clients:
         generators.wait(self._clock, moment, self.broken)
 
     def last_write(self) -> float | None:
-        """Return when the last insert was acknowledged, on the drill's clock; None if none was."""
-        return self.recorder.last_ok.get("sql")
+        """Return when the last direct write was acknowledged, on the drill's clock; None if none was."""
+        return self.recorder.last_ok.get(self.directly or "get")
 
     def await_end(self) -> None:
         """Wait for the last responses."""
@@ -150,7 +158,7 @@ class Clients:
         """
         stray = self._new("stray")
         try:
-            self._write(stray, "stray", 5, 3, victim)
+            self._insert(stray, Load(self._settings.drill, "stray", 5, 3), victim)
             stray.await_hello(10)
             # Fences do not block writes from the host itself; a commit there must wait for a standby that never comes.
             if self._settings.synchronous:

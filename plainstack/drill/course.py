@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from plainstack.deploy.observe import Observer
@@ -11,9 +11,10 @@ from plainstack.deploy.step_runner import Event as Heard
 from plainstack.drill import recovery
 from plainstack.drill.clients import Clients
 from plainstack.drill.faults import Fault
-from plainstack.drill.measures import Healing
+from plainstack.drill.measures import Healing, Rule, Stored
 from plainstack.drill.reaction import Reaction
 from plainstack.errors import HostFailed
+from plainstack.ssh.connections import Sessions
 
 # For how many seconds the drill waits if a fault needs no reaction; a killed service restarts by itself.
 LASTS = 8.0
@@ -30,7 +31,8 @@ class Course:
     """The course of a fault after which a service restarts by itself, or is started again by the drill.
 
     Times are on the drill's clock, None for what has not happened. `primary` is the primary of the database. `troubled`
-    records what went wrong, so that the drill does not pass, without ending the repair.
+    records what went wrong, so that the drill does not pass, without ending the repair. `rules` are conditions of the
+    fault itself.
     """
 
     observer: Observer
@@ -47,6 +49,7 @@ class Course:
     promoted_at: float | None = None
     recovered_at: float | None = None
     healing: Healing | None = None
+    rules: list[Rule] = field(default_factory=list)
 
     def begin(self) -> None:
         """Cause the fault. Raises HostFailed if that fails."""
@@ -89,3 +92,10 @@ class Course:
         """Start what did not start by itself, and wait until it works. Raises HostFailed."""
         recovery.heal(self.observer.sessions.fresh(self.victim), self.fault)
         recovery.await_service(self.observer.sessions.fresh(self.victim), self.fault, self.observer.stack)
+
+    def stored(self, _sessions: Sessions) -> Stored:
+        """Return what is stored elsewhere than in the database. Raises HostFailed."""
+        return {}
+
+    def clean_up(self) -> None:
+        """Remove what the drill stored elsewhere than in the database. Raises HostFailed."""

@@ -6,7 +6,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
-from plainstack.drill import sickness
+from plainstack.drill import cached, sickness
 from plainstack.drill.measures import Budgets
 from plainstack.drill.sickness import Patient
 from plainstack.errors import Refused
@@ -18,14 +18,22 @@ from plainstack.services.edge import Balancer
 from plainstack.services.processes import Served, served
 from plainstack.services.stops import units_on
 
-TARGETS = ("db", "app", "balancer")
+CACHE = "cache"
+TARGETS = ("db", "app", "balancer", CACHE)
 FAULTS = ("kill", "stop", "cut")
 SICK = "sick"
 # The faults that --fault=all means, and those that have to be named.
-ALL = {"db": FAULTS, "app": (*FAULTS, SICK), "balancer": FAULTS}
+ALL = {"db": FAULTS, "app": (*FAULTS, SICK), "balancer": FAULTS, CACHE: FAULTS}
 NAMED = {"db": ("switchover", "kill-behind"), "balancer": ("kill-keepalived",)}
+# Seconds without writes after the primary of the cache is lost: docs/valkey.md.
+CACHE_GAP = 12
 KEEPALIVED = "keepalived.service"
-_SELECTION = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
+_SELECTION = {
+    "db": "the primary",
+    "app": "the first app host",
+    "balancer": "the holder of the virtual address",
+    CACHE: "the primary of the cache",
+}
 BEHIND = 2.0
 # Seconds of load before and after the time in which a watchdog has to act.
 AROUND = 15.0
@@ -102,6 +110,8 @@ class Fault:
 
     def healthy_script(self, stack: Stack, host: Host) -> str:
         """Return shell code that succeeds if the host's service works."""
+        if self.target == CACHE:
+            return cached.HEALTHY
         if self.target == "balancer":
             return f"systemctl is-active {stack.settings(Balancer).engine}.service {KEEPALIVED}"
         return " && ".join(_answers(stack, host, one) for one in served(stack) if host in one.hosts)
@@ -133,8 +143,11 @@ def find(stack: Stack, target: str, name: str) -> Fault:
         return Fault(target, name, patient=sickness.patient(stack))
     hosts = stack.with_role(target)
     if len(hosts) < 2:
-        count = f"only {hosts[0].name}" if hosts else "no host"
-        raise Refused(f"{count} has the role {target}, so no other host could take over: there is nothing to drill")
+        if not hosts:
+            raise Refused(f"no host has the role {target}, so there is nothing to drill")
+        raise Refused(
+            f"only {hosts[0].name} has the role {target}, so no other host could take over: there is nothing to drill"
+        )
     if name in ("cut", "kill-behind") and not stack.in_lab:
         raise Refused(
             "cutting a host's network is only possible in the lab, because a real host could not be reconnected"
@@ -166,6 +179,8 @@ def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> N
 def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
     if target == "db":
         return (UNIT,)
+    if target == CACHE:
+        return (cached.UNIT,)
     if target == "app":
         return tuple(units_on(stack, stack.with_role("app")[0]))
     if name == "kill-keepalived":
@@ -181,6 +196,8 @@ def budgets(fault: Fault, *, synchronous: bool) -> Budgets:
     if fault.target == "db":
         gap = 10 if fault.cut else 5
         return Budgets(lost=lost, write_gap=gap, read_gap=gap)
+    if fault.target == CACHE:
+        return Budgets(write_gap=CACHE_GAP, read_gap=2, failed_gets=0)
     # Every second request may fail until the balancers stop using a sick process.
     if fault.patient:
         return Budgets(lost=lost, write_gap=5, read_gap=5, failed_gets=0)

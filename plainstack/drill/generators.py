@@ -1,39 +1,30 @@
-"""Starts the load generators of a drill: requests to the site, and inserts into the database."""
+"""Starts the load generator of a drill that sends requests to the site."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from plainstack.drill.generator import Generator
 from plainstack.drill.requests import prefix, writes
 from plainstack.inventory.references import OWN_SECRET, resolve
 from plainstack.inventory.stack import Stack
-from plainstack.paths import TLS
-from plainstack.postgresql import sql
-from plainstack.postgresql.settings import Database
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
-from plainstack.services import kinds, routing, site
+from plainstack.services import routing, site
 from plainstack.services.edge import Balancer, GivenCertificate
-from plainstack.services.places import account, home
-from plainstack.services.processes import Served, here, served
+from plainstack.services.processes import Served, served
 from plainstack.services.variables import secret_name
 from plainstack.shipped import PACKAGE
-from plainstack.ssh.connections import Sessions
-from plainstack.ssh.session import Session
 
 # For how many seconds after the last request was due a response is awaited.
 GRACE = 30
-WRITER = Path(__file__).with_name("writer.py")
 
 
 @dataclass(frozen=True)
@@ -124,65 +115,6 @@ def ask_site(
         return (process.stderr.read().strip().splitlines() or [f"exit code {code}"])[-1]
 
     generator.start(listen, process.kill)
-
-
-def writer(
-    generator: Generator,
-    stack: Stack,
-    vault: Vault,
-    sessions: Sessions,
-    host: str,
-    words: tuple[str, str],
-    *,
-    rate: float,
-    seconds: float,
-    hosts: str,
-) -> None:
-    """Start the inserts on an app host, with the database account of the services.
-
-    `words` are the drill and the kind of attempt; `hosts` are the database hosts to connect to, separated by commas.
-    """
-    text = WRITER.read_text(encoding="utf-8")
-    reader = "import sys; exec(compile(sys.stdin.read(int(sys.argv.pop(1))), 'writer', 'exec'))"
-    arguments = [str(len(text)), *words, f"{rate:g}", f"{seconds:g}"]
-    login = {
-        "host": hosts,
-        "dbname": stack.settings(Database).name,
-        "user": sql.login(vault),
-        "password": vault.password(sql.password_name(sql.OWNER)).reveal(),
-        "sslrootcert": f"{TLS}/ca.crt",
-    }
-    # A new connection: the drill closes it to stop the inserts, and their traffic does not slow down other commands.
-    session: Session = sessions.fresh(host)
-
-    def listen(this: Generator) -> str:
-        output = session.run(
-            f"sh -c {shlex.quote(_with_psycopg(stack, host) + shlex.join(['-u', '-c', reader, *arguments]))}",
-            stdin=f"{text}{json.dumps(login)}\n".encode(),
-            hold_stdin=True,
-            on_line=this.take,
-            timeout=seconds + GRACE,
-            step=this.name,
-        )
-        session.close()
-        return (output.err.strip().splitlines() or [f"exit code {output.code}"])[-1]
-
-    generator.start(listen, session.close)
-
-
-def _with_psycopg(stack: Stack, host: str) -> str:
-    """Return shell code that executes the first Python that has psycopg: one of a service, or else Debian's own."""
-    found = [
-        (account(name), f"{home(name)}/current/venv/bin/python")
-        for name, _ in here(stack, stack.hosts[host])
-        if kinds.of(stack.services[name]).requirements
-    ]
-    tries = [
-        f"if {run} -c 'import psycopg' 2>/dev/null </dev/null; then exec {run} \"$@\"; fi\n"
-        for user, python in (*found, ("nobody", "/usr/bin/python3"))
-        for run in (f"runuser -u {user} -- {python}",)
-    ]
-    return f"cd /\nrun() {{\n{''.join(tries)}echo 'no Python with psycopg on this host' >&2; exit 1\n}}\nrun "
 
 
 def wait(clock: Callable[[], float], until: float, broken: Callable[[], bool]) -> None:

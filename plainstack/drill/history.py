@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-Kind = Literal["get", "post", "sql", "stray"]
-"""GET and POST at the site, INSERT at the database, and INSERT at an old primary, which must never succeed."""
+Kind = Literal["get", "post", "sql", "cache", "stray"]
+"""GET and POST at the site, INSERT at the database, SET at the cache, and INSERT at an old primary of the database,
+which must never succeed."""
 
-WRITES: tuple[Kind, ...] = ("sql", "post")
+WRITES: tuple[Kind, ...] = ("sql", "post", "cache")
 OK = "ok"
 
 

@@ -14,13 +14,13 @@ from markupsafe import Markup
 from plainstack.drill import chart
 from plainstack.drill.figures import percentile
 from plainstack.drill.history import WRITES, Attempt, Kind
-from plainstack.drill.measures import Writes
 from plainstack.drill.result import Result
+from plainstack.drill.rules import CACHE_LOST
 from plainstack.drill.verdict import Verdict
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 NARROW, WIDE = 360, 1060
-_NAMES: dict[Kind, str] = {"get": "GET", "post": "POST", "sql": "SQL insert"}
+_NAMES: dict[Kind, str] = {"get": "GET", "post": "POST", "sql": "SQL insert", "cache": "cache SET"}
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,14 @@ def cards(verdict: Verdict) -> list[Card]:
     acknowledged = sum(each.acknowledged for each in verdict.writes.values())
     lost = sum(len(each.lost) for each in verdict.writes.values())
     unread = "final read" in held
+    kept = all(held.get(name) is not False for name in ("acknowledged writes lost", CACHE_LOST))
     found = [
         Card(
             "acknowledged writes lost",
             "?" if unread else str(lost),
             f"of {acknowledged}",
             # A lost write is never shown in green, even if the budget allows it.
-            "unknown"
-            if unread or (lost and held["acknowledged writes lost"])
-            else tone(held["acknowledged writes lost"]),
+            "unknown" if unread or (lost and kept) else tone(kept),
         )
     ]
     groups: tuple[tuple[str, tuple[Kind, ...]], ...] = (("writes", WRITES), ("reads", ("get",)))
@@ -128,12 +127,9 @@ def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
-def _sets(verdict: Verdict) -> list[tuple[str, str, str]]:
+def _sets(verdict: Verdict) -> list[tuple[str, list[str]]]:
     def cell(kind: Kind, field: str) -> str:
-        writes: Writes | None = verdict.writes.get(kind)
-        if writes is None:
-            return "-"
-        value = getattr(writes, field)
+        value = getattr(verdict.writes[kind], field)
         return str(value if isinstance(value, int) else len(value))
 
     fields = ("attempted", "acknowledged", "lost", "unacknowledged_stored", "duplicates", "never_attempted")
@@ -143,4 +139,4 @@ def _sets(verdict: Verdict) -> list[tuple[str, str, str]]:
         "duplicates": "stored twice",
         "never_attempted": "stored, never sent",
     }
-    return [(names.get(field, field), cell("sql", field), cell("post", field)) for field in fields]
+    return [(names.get(field, field), [cell(kind, field) for kind in verdict.writes]) for field in fields]

@@ -15,7 +15,7 @@ from plainstack.deploy.operator import who
 from plainstack.deploy.status import rows
 from plainstack.deploy.verify import Verifier
 from plainstack.deploy.verify import run as run_checks
-from plainstack.drill.faults import Fault
+from plainstack.drill.faults import CACHE, Fault
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
@@ -29,11 +29,12 @@ QUICK = ("db", "app", "balancer")
 
 @dataclass(frozen=True)
 class Seen:
-    """The observed stack: its problems, its primary, and the holder of the virtual address."""
+    """The observed stack: its problems, its primaries, and the holder of the virtual address."""
 
     problems: Sequence[str]
     primary: str = ""
     holder: str = ""
+    cache: str = ""
 
 
 def look(observer: Observer, sessions: Sessions) -> Seen:
@@ -50,12 +51,12 @@ def look(observer: Observer, sessions: Sessions) -> Seen:
             view.observed[name] = answer
     found = rows(observer.stack, observer.roles, view, time.time())
     problems = [f"{row.host}: {problem}" for row in found for problem in row.problems]
-    return Seen(problems, _primary(observer.stack, view), _holder(observer.stack, view))
+    return Seen(problems, _primary(observer.stack, view), _holder(observer.stack, view), _cache(view))
 
 
 def victim(stack: Stack, fault: Fault, seen: Seen) -> str:
     """Return the host that a fault hits."""
-    chosen = {"db": seen.primary, "balancer": seen.holder}.get(fault.target)
+    chosen = {"db": seen.primary, "balancer": seen.holder, CACHE: seen.cache}.get(fault.target)
     return chosen or fault.hosts(stack)[0]
 
 
@@ -74,6 +75,11 @@ def _holder(stack: Stack, view: View) -> str:
     answers = {name: seen.facts for name, seen in view.observed.items() if "balancer" in stack.hosts[name].roles}
     holders = virtual.holders(answers, address)
     return holders[0] if len(holders) == 1 else ""
+
+
+def _cache(view: View) -> str:
+    leading = [name for name, seen in view.observed.items() if seen.facts.get("cache.role") == "master"]
+    return leading[0] if len(leading) == 1 else ""
 
 
 def until_whole(observer: Observer, sessions: Sessions, seconds: float, report: Callable[[str], None]) -> Seen:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from plainstack.drill.history import Attempt, Kind
 from plainstack.drill.measures import Budgets, Gap, Healing, Marks, Rule, Stored, Writes
 
+CACHE_LOST = "acknowledged writes to the cache lost"
+
 
 def why(attempt: Attempt) -> str:
     """Return how an attempt failed."""
@@ -19,15 +21,26 @@ def set_rules(writes: Mapping[Kind, Writes], stored: Stored | None, budgets: Bud
     if stored is None:
         yield Rule("final read", "done", "what is stored could not be read", None)
         return
-    lost = sum(len(each.lost) for each in writes.values())
-    acknowledged = sum(each.acknowledged for each in writes.values())
-    allowed = budgets.lost
-    wanted = "any number" if allowed is None else f"at most {allowed}"
-    yield Rule("acknowledged writes lost", wanted, f"{lost} of {acknowledged}", allowed is None or lost <= allowed)
+    cached = [each for kind, each in writes.items() if kind == "cache" and each.attempted]
+    # Where the cache is broken, the budget is the cache's, and the database must not lose anything.
+    yield _lost_rule("acknowledged writes lost", _others(writes), 0 if cached else budgets.lost)
+    if cached:
+        yield _lost_rule(CACHE_LOST, cached, budgets.lost)
     twice = sum(len(each.duplicates) for each in writes.values())
     yield Rule("writes stored twice", "none", str(twice), twice == 0)
     strange = sum(len(each.never_attempted) for each in writes.values())
     yield Rule("stored writes that no client sent", "none", str(strange), strange == 0)
+
+
+def _others(writes: Mapping[Kind, Writes]) -> list[Writes]:
+    return [each for kind, each in writes.items() if kind != "cache"]
+
+
+def _lost_rule(name: str, writes: Collection[Writes], allowed: int | None) -> Rule:
+    lost = sum(len(each.lost) for each in writes)
+    acknowledged = sum(each.acknowledged for each in writes)
+    wanted = "any number" if allowed is None else f"at most {allowed}"
+    return Rule(name, wanted, f"{lost} of {acknowledged}", allowed is None or lost <= allowed)
 
 
 def gap_rules(name: str, gaps: Sequence[Gap], limit: float | None, marks: Marks) -> Iterable[Rule]:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from plainstack.deploy.observe import Observer
 from plainstack.deploy.step_runner import Event as Heard
 from plainstack.drill import database, preflight, recovery
+from plainstack.drill.cache_course import CacheCourse
 from plainstack.drill.clients import Clients
 from plainstack.drill.course import Course
 from plainstack.drill.database_course import DatabaseCourse
-from plainstack.drill.faults import Fault
+from plainstack.drill.faults import CACHE, Fault
 from plainstack.drill.history import Attempt
 from plainstack.drill.measures import Ending, Marks, Stored
 from plainstack.drill.reaction import Reaction
@@ -39,8 +40,8 @@ class Scenario:
         self.clients = Clients(observer, settings, fault, self.now)
         self._report = report
         self._began = time.monotonic()
-        kind = SickCourse if fault.patient else DatabaseCourse if fault.target == "db" else Course
-        self.course = kind(
+        kind = {"db": DatabaseCourse, CACHE: CacheCourse}.get(fault.target, Course)
+        self.course: Course = (SickCourse if fault.patient else kind)(
             observer, settings.victim, fault, reaction, self.clients, self.note, self.now, self._troubled
         )
 
@@ -126,7 +127,7 @@ class Scenario:
             healing=course.healing,
         )
         attempts = self.clients.recorder.history()
-        verdict = judge(attempts, stored, marks, ending, self.settings.budgets)
+        verdict = judge(attempts, stored, marks, ending, self.settings.budgets, course.rules)
         # The watchdog's messages are recorded after the restart, with their own times.
         events = tuple(sorted(self.events, key=lambda event: event.at))
         return Result(self.settings, marks, events, verdict, self.interrupted), attempts
@@ -141,10 +142,10 @@ class Scenario:
                 seen = preflight.until_whole(self.observer, sessions, WHOLE_WITHIN, self.note)
                 topology = list(seen.problems)
                 self.course.primary = seen.primary or self.course.primary
-                stored = {}
+                stored = self.course.stored(sessions)
                 if self._stores:
                     primary = sessions.to(self.course.primary)
-                    stored = database.final_read(self.stack, primary, self.settings.drill)
+                    stored = {**database.final_read(self.stack, primary, self.settings.drill), **stored}
                 checks = preflight.checks(self.observer, sessions, (), self.note)
         except KeyboardInterrupt:
             self._interrupt()
@@ -154,9 +155,9 @@ class Scenario:
         return Ending(topology, checks, tuple(self.trouble)), stored
 
     def _clean_up(self) -> None:
-        if not self._stores:
-            return
         try:
-            database.clean_up(self.stack, self.observer.sessions.fresh(self.course.primary), self.settings.drill)
+            self.course.clean_up()
+            if self._stores:
+                database.clean_up(self.stack, self.observer.sessions.fresh(self.course.primary), self.settings.drill)
         except PlainstackError as error:
             self.note(f"the drill's rows could not be removed; the next drill will: {error}")

@@ -48,10 +48,18 @@ class Verdict:
 
 
 def judge(
-    attempts: Collection[Attempt], stored: Stored | None, marks: Marks, ending: Ending, budgets: Budgets
+    attempts: Collection[Attempt],
+    stored: Stored | None,
+    marks: Marks,
+    ending: Ending,
+    budgets: Budgets,
+    more: Iterable[Rule] = (),
 ) -> Verdict:
-    """Return the verdict: compare the responses to clients with the stored writes, and the outages with the budgets."""
-    kinds: list[Kind] = [kind for kind in ("get", "post", "sql") if any(a.kind == kind for a in attempts)]
+    """Return the verdict: compare the responses to clients with the stored writes, and the outages with the budgets.
+
+    `more` are conditions of the fault itself.
+    """
+    kinds: list[Kind] = [kind for kind in ("get", "post", "sql", "cache") if any(a.kind == kind for a in attempts)]
     writes = {kind: set_test([a for a in attempts if a.kind == kind], (stored or {}).get(kind, {})) for kind in WRITES}
     acks = {kind: [a.end for a in attempts if a.kind == kind and a.ok and a.end is not None] for kind in kinds}
     gaps = {kind: longest_gap(acks[kind], marks.fault, marks.load_end) for kind in kinds}
@@ -68,6 +76,7 @@ def judge(
         *gap_rules("writes", [from_reaction[k] for k in WRITES if k in kinds], budgets.write_gap, marks),
         *gap_rules("reads", [from_reaction["get"]] if "get" in kinds else [], budgets.read_gap, marks),
         *_gets_rules([a for a in bad if a.kind == "get" and a.due >= marks.fault], marks, budgets.failed_gets),
+        *more,
         Rule("failed requests before the fault", "none", counted(early), not early),
         *(
             [Rule("old primary", "accepts no write", f"took {stray_acks} of {len(strays)}", not stray_acks)]

@@ -1,4 +1,4 @@
-"""Writes rows directly to PostgreSQL. This file is sent to an app host, where a Python with psycopg runs it.
+"""Writes directly to PostgreSQL or to the cache. This file is sent to a host with services, where Python runs it.
 
 argv: drill id, kind, rate, seconds; the first line of stdin is a JSON object with the parameters of the connection. The
 file imports nothing from Plainstack. The program ends when its time is over, or when stdin ends because the operator's
@@ -9,34 +9,106 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import psycopg
+from typing import Any, Protocol
 
 CLIENTS = 40
 GRACE = 10
+# Seconds. Keys in the cache expire, in case the drill is killed before it removes them.
+EXPIRY = 3600
 
 
-def connect(login: dict[str, Any], strict: bool) -> Any:
-    """Return a connection whose timeouts detect a dead host within seconds; with `strict`, only to a primary."""
-    return psycopg.connect(
-        **login,
-        sslmode="verify-full",
-        target_session_attrs="read-write" if strict else "any",
-        load_balance_hosts="random",
-        connect_timeout=2,
-        tcp_user_timeout=3000,
-        keepalives=1,
-        keepalives_idle=2,
-        keepalives_interval=1,
-        keepalives_count=3,
-        application_name="plainstack-drill",
-        autocommit=True,
-    )
+class Failed(Exception):
+    """Why a write failed, in a few words, the same for all failures of a kind."""
+
+
+class Place(Protocol):
+    """Where rows are written to; connections have a method close()."""
+
+    def connect(self) -> Any:
+        """Return a new connection. Raises Failed."""
+
+    def write(self, connection: Any, key: int) -> None:
+        """Write one row. Raises Failed."""
+
+
+class Database:
+    """The table of drills, over connections whose timeouts detect a dead host within seconds."""
+
+    def __init__(self, drill: str, kind: str, login: dict[str, Any]) -> None:
+        import psycopg
+
+        self._psycopg, self._drill, self._kind, self._login = psycopg, drill, kind, login
+
+    def connect(self) -> Any:
+        """Return a connection to the primary; strays take the host that they get. Raises Failed."""
+        try:
+            return self._psycopg.connect(
+                **self._login,
+                sslmode="verify-full",
+                target_session_attrs="any" if self._kind == "stray" else "read-write",
+                load_balance_hosts="random",
+                connect_timeout=2,
+                tcp_user_timeout=3000,
+                keepalives=1,
+                keepalives_idle=2,
+                keepalives_interval=1,
+                keepalives_count=3,
+                application_name="plainstack-drill",
+                autocommit=True,
+            )
+        except self._psycopg.Error as error:
+            raise Failed(explain(error)) from error
+
+    def write(self, connection: Any, key: int) -> None:
+        """Insert one row. Raises Failed."""
+        statement = "insert into plainstack_drill.write (drill, kind, key) values (%s, %s, %s)"
+        try:
+            connection.execute(statement, (self._drill, self._kind, key))
+        except self._psycopg.Error as error:
+            raise Failed(explain(error)) from error
+
+
+class Cache:
+    """The cache, as programs reach it: over the proxy on their own host, which passes on to the primary."""
+
+    def __init__(self, drill: str, login: dict[str, Any]) -> None:
+        self._drill, self._login = drill, login
+
+    def connect(self) -> Any:
+        """Return a connection. Raises Failed."""
+        try:
+            connection = socket.create_connection((self._login["host"], self._login["port"]), 2)
+            connection.settimeout(3)
+        except OSError as error:
+            raise Failed(explain(error)) from error
+        self._ask(connection, "AUTH", self._login["password"])
+        return connection
+
+    def write(self, connection: Any, key: int) -> None:
+        """Set one key. Raises Failed."""
+        self._ask(connection, "SET", f"plainstack-drill:{self._drill}:{key}", "1", "EX", str(EXPIRY))
+
+    def _ask(self, connection: Any, *words: str) -> None:
+        encoded = [word.encode() for word in words]
+        command = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(one), one) for one in encoded)
+        answer = b""
+        try:
+            connection.sendall(command)
+            while not answer.endswith(b"\r\n"):
+                part = connection.recv(4096)
+                if not part:
+                    raise Failed("connection lost")
+                answer += part
+        except OSError as error:
+            raise Failed(explain(error)) from error
+        if answer != b"+OK\r\n":
+            # An error begins with its kind, such as NOREPLICAS or READONLY.
+            raise Failed(answer[1:].split()[0].decode(errors="replace") if answer[1:].split() else "no valid answer")
 
 
 def explain(error: Exception) -> str:
@@ -53,6 +125,7 @@ def explain(error: Exception) -> str:
         ("fenced_by", "connection lost"),
         ("eof", "connection lost"),
         ("reset", "connection lost"),
+        ("broken pipe", "connection lost"),
         ("terminating", "connection lost"),
     )
     return next((kind for word, kind in kinds if word in text), type(error).__name__)
@@ -61,8 +134,8 @@ def explain(error: Exception) -> str:
 class Writer:
     """Clients that reuse their connections, and reconnect when one breaks."""
 
-    def __init__(self, drill: str, kind: str, login: dict[str, Any]) -> None:
-        self.drill, self.kind, self.login = drill, kind, login
+    def __init__(self, kind: str, place: Place) -> None:
+        self.kind, self.place = kind, place
         self._idle: list[Any] = []
         self._writing = threading.Lock()
         self.report("hello")
@@ -82,20 +155,19 @@ class Writer:
                 os._exit(1)
 
     def write(self, key: int) -> str:
-        """Insert one row; return "ok" only if the commit was confirmed, otherwise the kind of failure."""
+        """Write one row; return "ok" only if it was confirmed, otherwise the kind of failure."""
         connection = None
         try:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = connect(self.login, self.kind == "sql")
-            statement = "insert into plainstack_drill.write (drill, kind, key) values (%s, %s, %s)"
-            connection.execute(statement, (self.drill, self.kind, key))
-        except psycopg.Error as error:
+                connection = self.place.connect()
+            self.place.write(connection, key)
+        except Failed as error:
             if connection is not None:
                 connection.close()
             self._idle.clear()
-            return explain(error)
+            return str(error)
         self._idle.append(connection)
         return "ok"
 
@@ -137,7 +209,7 @@ def main() -> None:
     drill, kind, rate, seconds = sys.argv[1:]
     login = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_parent, daemon=True).start()
-    writer = Writer(drill, kind, login)
+    writer = Writer(kind, Cache(drill, login) if kind == "cache" else Database(drill, kind, login))
     generate(writer, float(rate), float(seconds))
     writer.report("bye")
     os._exit(0)

@@ -141,7 +141,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
         "db",
         "drill: how many GETs may fail (default:",
         "drill: how: kill, stop, cut or all; also",
-        "drill: what to break: db, app, balancer",
+        "drill: what to break: db, app, balancer,",
         "rejoin: only this db host (default: all",
         "switchover, promote: the db host that be",
     ),

@@ -17,7 +17,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.roles.cache.seen import facts, status
-from plainstack.roles.cache.settings import ACCOUNT, INTERNAL, PASSWORD, PORT, Cache, several
+from plainstack.roles.cache.settings import ACCOUNT, CLI, HEALTHY, INTERNAL, PASSWORD, PORT, UNIT, Cache, several
 from plainstack.roles.cache.watched import EXPORTER_PORT, rules, scrapes
 from plainstack.secrets.values import Secret, Vault
 from plainstack.wording import Loc
@@ -25,9 +25,9 @@ from plainstack.wording import Loc
 SENTINEL_PORT = port_numbers.CACHE_SENTINEL
 FOLDER = "/etc/plainstack/cache"
 _LIBRARY = "/usr/local/lib/plainstack"
-_START, _CLI, _RELOAD = f"{_LIBRARY}/cache-start", f"{_LIBRARY}/cache-cli", f"{_LIBRARY}/cache-reload"
+_START, _RELOAD = f"{_LIBRARY}/cache-start", f"{_LIBRARY}/cache-reload"
 _SYSTEM = "/etc/systemd/system"
-_UNIT, _SENTINEL, _EXPORTER = "valkey-server.service", "valkey-sentinel.service", "prometheus-redis-exporter.service"
+_SENTINEL, _EXPORTER = "valkey-sentinel.service", "prometheus-redis-exporter.service"
 _CERTIFICATE = tuple(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))
 # Seconds. A replica is healthy only when it has copied the primary's data.
 _PATIENCE = 120
@@ -59,15 +59,15 @@ def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterat
         yield template("cache", f"{FOLDER}/{name}", **secret, **known)
     accepted = {ACCOUNT: _digests(vault, INTERNAL), "default": _digests(vault, PASSWORD)}
     yield template("cache", f"{FOLDER}/users.acl", accepted=accepted, **secret, **known)
-    for script in (_START, _CLI, _RELOAD):
+    for script in (_START, CLI, _RELOAD):
         yield template("cache", script, mode=0o700, **known)
-    yield verbatim("cache", f"{_SYSTEM}/{_UNIT}.d/10-plainstack.conf")
+    yield verbatim("cache", f"{_SYSTEM}/{UNIT}.d/10-plainstack.conf")
     yield Unit(
-        name=_UNIT,
+        name=UNIT,
         restart_on=(f"{FOLDER}/valkey.conf", _START),
         reload_on=(f"{FOLDER}/live.conf", f"{FOLDER}/users.acl", *_CERTIFICATE),
         listens=(Listen(PORT, address=str(host.address)),),
-        health=f"{_CLI} info replication 2>&1 | tr -d '\\r' | grep -E '^(role:master|master_link_status:up)$'",
+        health=HEALTHY,
         timeout=_PATIENCE,
     )
     if several(stack):

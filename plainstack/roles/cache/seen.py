@@ -5,15 +5,14 @@ from __future__ import annotations
 from plainstack.engine.role import Answers, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-
-_CLI = "/usr/local/lib/plainstack/cache-cli"
+from plainstack.roles.cache.settings import CLI
 
 
 def facts(_stack: Stack, _host: Host) -> str:
     """Return shell code that prints whether a cache host is the primary or a replica, and the state of replication."""
     fields = "role|connected_slaves|master_host|master_link_status"
     return (
-        f"[ ! -x {_CLI} ] || timeout 5 {_CLI} info replication 2>/dev/null | tr -d '\\r'"
+        f"[ ! -x {CLI} ] || timeout 5 {CLI} info replication 2>/dev/null | tr -d '\\r'"
         f" | sed -nE 's/^({fields}):/cache.\\1=/p'"
     )
 

@@ -17,6 +17,10 @@ PORT = port_numbers.CACHE
 # The password of the applications, and that of replicas, Sentinels, proxies and the exporter.
 PASSWORD, INTERNAL = "cache/password", "cache/internal"
 ACCOUNT = "plainstack"
+UNIT = "valkey-server.service"
+CLI = "/usr/local/lib/plainstack/cache-cli"
+# A replica is healthy only when it has copied the primary's data.
+HEALTHY = f"{CLI} info replication 2>&1 | tr -d '\\r' | grep -E '^(role:master|master_link_status:up)$'"
 SERVER = "cache.server"
 """The offer that makes a host a client of the cache."""
 

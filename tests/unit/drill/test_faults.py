@@ -39,7 +39,7 @@ def test_a_fault_affects_only_the_units_of_its_service(
 @pytest.mark.parametrize(
     ("target", "fault", "why"),
     [
-        ("dbs", "kill", "known: db, app, balancer, all"),
+        ("dbs", "kill", "known: db, app, balancer, cache, all"),
         ("db", "burn", "known: kill, stop, cut, switchover, kill-behind, all"),
         ("app", "switchover", "known: kill, stop, cut, sick, all"),
     ],
@@ -78,6 +78,7 @@ def test_all_leaves_out_impossible_faults_and_says_why(stack: Stack) -> None:
     assert [fault.target for fault in found] == ["db", "balancer"]
     assert reported == [
         "left out: only app1 has the role app, so no other host could take over: there is nothing to drill",
+        "left out: no host has the role cache, so there is nothing to drill",
     ]
     with pytest.raises(Refused, match=r"only app1 .*\n.*only db2 .*|only db2 .*\n.*only app1 .*"):
         drill_commands.chosen(without(stack, "app2", "db1", "lb1"), "all", "kill")
