@@ -48,6 +48,7 @@ ORDER = (
     "test_secrets",
     "test_own_role",
     "test_valkey",
+    "test_bingo",
     "test_lab",
     "test_three_databases",
     "test_deploy",

@@ -58,10 +58,14 @@ class Load:
         self._process.kill()
         self._process.wait()
 
+    def messages(self) -> list[list[Any]]:
+        """Return what the clients have reported so far, in its order."""
+        lines = self._output.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("]")]
+
     def outcomes(self) -> tuple[Counter[str], set[str]]:
         """Return a count of the outcomes of each kind of request, and the keys of the POSTs that have ended."""
-        lines = [line for line in self._output.read_text(encoding="utf-8").splitlines() if line.endswith("]")]
-        messages = [json.loads(line) for line in lines]
+        messages = self.messages()
         ended = [message for message in messages if message[0] == "end"]
         seen = Counter(f"{message[1]} {message[4]}" for message in ended)
         seen["not sent"] = sum(message[0] == "skip" for message in messages)
