@@ -13,7 +13,16 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.drill.faults import ALL, FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
+from plainstack.drill.faults import (
+    ALL,
+    FAULTS,
+    TARGETS,
+    Fault,
+    budgets,
+    find,
+    refuse_two_at_once,
+    refuse_where_clients_would_die,
+)
 from plainstack.drill.measures import Budgets
 from plainstack.engine.network import Network
 from plainstack.errors import Refused
@@ -180,6 +189,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
             raise Refused("no drill: checks fail even without a fault: " + "; ".join(bad))
         victim = preflight.victim(stack, fault, seen)
         refuse_where_clients_would_die(stack, fault, victim)
+        refuse_two_at_once(fault, victim, seen.primary)
         scenario: Scenario | None = None
 
         def heard(event: Heard) -> None:

@@ -176,6 +176,15 @@ def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> N
         )
 
 
+def refuse_two_at_once(fault: Fault, victim: str, primary: str) -> None:
+    """Raise Refused if cutting the victim off would also cut off the primary of the database."""
+    if fault.cut and fault.target != "db" and victim == primary:
+        raise Refused(
+            f"{victim} is also the primary of the database, so cutting it off would break both. Choose another fault"
+            " (--fault=kill), or first run fab failover switchover"
+        )
+
+
 def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
     if target == "db":
         return (UNIT,)

@@ -24,9 +24,10 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Healing:
-    """How a watchdog healed a sick process: within `budget` seconds from the fault, and at which times of the clock."""
+    """How a watchdog healed a process that was sick from `sick` on, and was to be healthy within `budget` seconds."""
 
     budget: float
+    sick: float
     restarted: float | None = None
     healthy: float | None = None
     by_watchdog: bool = False

@@ -72,13 +72,13 @@ def gets_rule(name: str, failed: Collection[Attempt], limit: int | None) -> Rule
 
 def healing_rules(failed: Collection[Attempt], marks: Marks, healing: Healing, limit: int | None) -> Iterable[Rule]:
     """Yield the conditions on a watchdog: it heals the process in its time, and then no more than `limit` GETs fail."""
-    over = marks.fault + healing.budget
+    over = healing.sick + healing.budget
     within = f"within {healing.budget:g} s from the fault"
     if healing.restarted is None or healing.healthy is None:
         seen = "it was not restarted"
     else:
-        seen = f"restarted after {healing.restarted - marks.fault:.1f} s, healthy"
-        seen += f" after {healing.healthy - marks.fault:.1f} s" + ", but not by the watchdog" * (
+        seen = f"restarted after {healing.restarted - healing.sick:.1f} s, healthy"
+        seen += f" after {healing.healthy - healing.sick:.1f} s" + ", but not by the watchdog" * (
             not healing.by_watchdog
         )
     in_time = healing.healthy is not None and healing.healthy <= over
@@ -86,7 +86,7 @@ def healing_rules(failed: Collection[Attempt], marks: Marks, healing: Healing, l
     early = [a for a in failed if a.due < over]
     seen = counted(early)
     if early:
-        seen += f"; the last {max(a.due for a in early) - marks.fault:.1f} s after the fault"
+        seen += f"; the last {max(a.due for a in early) - healing.sick:.1f} s after the fault"
     yield Rule(f"failed GETs {within}", "any number", seen, True)
     after = gets_rule("failed GETs after that", [a for a in failed if a.due >= over], limit)
     if marks.load_end <= over:

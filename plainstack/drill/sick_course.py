@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from plainstack.drill import recovery
 from plainstack.drill.course import Course
 from plainstack.drill.measures import Healing
@@ -19,19 +21,25 @@ class SickCourse(Course):
         self.sickness = Sickness(self.fault.patient, self.now, self.note)
         address = self.observer.stack.hosts[self.victim].address
         self.sickness.begin(self.observer.sessions.fresh(self.victim), str(address), address.version)
-        self.note(f"{self.fault.patient.unit} answers 500")
+        assert self.sickness.sick is not None
+        self.healing = Healing(self.fault.patient.budget, self.sickness.sick)
+        self.note(f"{self.fault.patient.unit} answers 500", "sick", self.sickness.sick)
 
     def react(self) -> None:
         """Wait until the watchdog has restarted the process, and the process is healthy."""
         assert self.sickness is not None
-        assert self.fault_at is not None
+        assert self.healing is not None
         patient = self.sickness.patient
-        self.healing = Healing(patient.budget)
-        if not self.sickness.await_restart(self.fault_at + patient.budget):
+        if not self.sickness.await_restart(self.healing.sick + patient.budget):
             self.note(f"{patient.unit} was not restarted within {patient.budget:g} s")
             return
         recovery.await_service(self.observer.sessions.fresh(self.victim), self.fault, self.observer.stack)
-        self.healing = Healing(patient.budget, self.sickness.restarted, self.now(), self.sickness.by_watchdog)
+        self.healing = replace(
+            self.healing,
+            restarted=self.sickness.restarted,
+            healthy=self.now(),
+            by_watchdog=self.sickness.by_watchdog,
+        )
 
     def repair(self) -> None:
         """End the sickness, and wait until the process works. Raises HostFailed."""

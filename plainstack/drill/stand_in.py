@@ -40,7 +40,7 @@ def invocation(unit: str) -> str:
     """Return systemd's identifier of the current run of a unit; "" if it does not run, or stops."""
     command = ["systemctl", "show", "--property=ActiveState,InvocationID", unit]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    shown = dict(line.split("=", 1) for line in lines)
+    shown = {name: value for name, _, value in (line.partition("=") for line in lines)}
     return shown.get("InvocationID", "") if shown.get("ActiveState") in ("active", "reloading") else ""
 
 

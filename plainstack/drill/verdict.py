@@ -117,7 +117,7 @@ def _seconds(marks: Marks) -> dict[str, float | None]:
     def span(begin: float | None, end: float | None) -> float | None:
         return None if begin is None or end is None else end - begin
 
-    healed = {} if marks.healing is None else {"restart": span(marks.fault, marks.healing.restarted)}
+    healed = {} if marks.healing is None else {"restart": span(marks.healing.sick, marks.healing.restarted)}
     return {
         **healed,
         "detect": span(marks.fault, marks.reaction),

@@ -104,6 +104,14 @@ def test_clients_write_from_an_app_host_that_the_fault_does_not_affect(stack: St
         faults.refuse_where_clients_would_die(alone, cut, "app1")
 
 
+def test_a_cut_must_not_hit_the_primary_of_the_database_by_the_way(stack: Stack) -> None:
+    cut, kill, primary = (faults.find(stack, *one) for one in (("app", "cut"), ("app", "kill"), ("db", "cut")))
+    for fault, victim in ((cut, "app1"), (kill, "db1"), (primary, "db1")):
+        faults.refuse_two_at_once(fault, victim, "db1")
+    with pytest.raises(Refused, match="db1 is also the primary of the database"):
+        faults.refuse_two_at_once(cut, "db1", "db1")
+
+
 def test_budgets_follow_from_the_promises_of_the_stack(stack: Stack) -> None:
     def of(target: str, fault: str, *, synchronous: bool = True) -> Budgets:
         return faults.budgets(faults.find(stack, target, fault), synchronous=synchronous)

@@ -113,7 +113,7 @@ def verdict(healing: Healing, *failed: float, load_end: float = 50) -> Verdict:
     return judge(tried, {}, marks, Ending([], []), Budgets(failed_gets=0))
 
 
-HEALED = Healing(35, restarted=20, healthy=22, by_watchdog=True)
+HEALED = Healing(35, sick=5, restarted=20, healthy=22, by_watchdog=True)
 
 
 def test_requests_may_fail_only_within_the_time_of_the_watchdog() -> None:
@@ -129,12 +129,12 @@ def test_requests_may_fail_only_within_the_time_of_the_watchdog() -> None:
 @pytest.mark.parametrize(
     ("healing", "seen"),
     [
-        (Healing(35), "it was not restarted"),
+        (Healing(35, 5), "it was not restarted"),
         (
-            Healing(35, 20, 22, by_watchdog=False),
+            Healing(35, 5, 20, 22, by_watchdog=False),
             "restarted after 15.0 s, healthy after 17.0 s, but not by the watchdog",
         ),
-        (Healing(35, 20, 41, by_watchdog=True), "restarted after 15.0 s, healthy after 36.0 s"),
+        (Healing(35, 5, 20, 41, by_watchdog=True), "restarted after 15.0 s, healthy after 36.0 s"),
     ],
 )
 def test_the_watchdog_itself_must_heal_the_process_in_its_time(healing: Healing, seen: str) -> None:
