@@ -1,23 +1,12 @@
 from typing import Any
 
 from django.contrib import admin
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
 
 from incidents.kinds import KINDS
 from incidents.models import Incident, Machine, Poll, Sample, Threshold
-
-
-class FirstPages(Paginator):
-    """Counts no further than MOST rows, because there may be millions; the filters find the others."""
-
-    MOST = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        return int(self.object_list.order_by()[: self.MOST].count())
+from incidents.pages import FirstPages
 
 
 class ByKind(admin.SimpleListFilter):

@@ -101,5 +101,4 @@ def settle(cases: dict[int, Case], kinds: Sequence[Kind]) -> None:
                 closed.append(current)
     # The lock makes conflicts impossible among releases that use it; the constraint holds whatever happens.
     Incident.objects.bulk_create(opened, ignore_conflicts=True)
-    for incident in closed:
-        Incident.objects.filter(pk=incident.pk, closed_at=None).update(closed_at=incident.closed_at)
+    Incident.objects.filter(closed_at=None).bulk_update(closed, ["closed_at"])

@@ -146,7 +146,10 @@ class Poll(models.Model):
     class Meta:
         ordering = ("-taken_at", "-id")
         constraints = (models.UniqueConstraint(fields=["round", "machine"], name="one_poll_a_round"),)
-        indexes = (models.Index(fields=["machine", "-taken_at"], name="latest_poll"),)
+        indexes = (
+            models.Index(fields=["machine", "-taken_at"], name="latest_poll"),
+            models.Index(fields=["taken_at"], name="polls_by_time"),
+        )
 
     def __str__(self) -> str:
         return f"{self.machine}: {self.outcome}"

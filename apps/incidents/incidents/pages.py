@@ -9,6 +9,7 @@ from django.db.models import QuerySet, Value
 from django.db.models.functions import Lower
 from django.http import QueryDict
 from django.urls import reverse
+from django.utils.functional import cached_property
 
 from incidents import judging
 from incidents.charts import Chart, chart
@@ -47,9 +48,19 @@ def named(rows: "QuerySet[Any]", field: str, text: str) -> "QuerySet[Any]":
     return rows.alias(lower=Lower(field)).filter(lower__contains=Lower(Value(text)))
 
 
+class FirstPages(Paginator):
+    """Counts no further than MOST rows, because there may be millions; the filters find the others."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        return int(self.object_list.order_by()[: self.MOST].count())
+
+
 def incidents(query: QueryDict) -> Page[Incident]:
     rows = Filters.of(query).apply(Incident.objects.select_related("machine"))
-    return Paginator(rows, PAGE_SIZE).get_page(query.get("page"))
+    return FirstPages(rows, PAGE_SIZE).get_page(query.get("page"))
 
 
 def as_json(incident: Incident) -> dict[str, Any]:

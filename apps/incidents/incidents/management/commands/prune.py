@@ -22,18 +22,21 @@ class Command(BaseCommand):
         if not 0 < days < 100_000:
             raise CommandError("--days must be above 0")
         limit = timezone.now() - timedelta(days=days)
-        old = {
-            "samples": Sample.objects.filter(taken_at__lt=limit).order_by("taken_at"),
-            "polls": Poll.objects.filter(round__at__lt=limit).order_by("pk"),
-            "rounds": Round.objects.filter(at__lt=limit, poll=None).order_by("pk"),
-            "failed log-ins": FailedLogIn.objects.filter(at__lt=timezone.now() - timedelta(days=1)).order_by("pk"),
-        }
-        for name, rows in old.items():
-            self.stdout.write(f"{self.delete(rows)} {name}")
+        yesterday = timezone.now() - timedelta(days=1)
+        # A round is older than its polls.
+        self.delete("samples", Sample.objects.filter(taken_at__lt=limit), "taken_at")
+        self.delete("polls", Poll.objects.filter(taken_at__lt=limit), "taken_at")
+        self.delete("rounds", Round.objects.filter(at__lt=limit, poll=None), "at")
+        self.delete("failed log-ins", FailedLogIn.objects.filter(at__lt=yesterday), "at")
 
-    def delete(self, rows: Any) -> int:
-        """Delete in batches, so that no transaction is long."""
-        count = 0
-        while pks := list(rows.values_list("pk", flat=True)[:BATCH]):
-            count += rows.model.objects.filter(pk__in=pks).delete()[0]
-        return count
+    def delete(self, name: str, rows: Any, time: str) -> None:
+        """Delete the oldest rows first, in batches, so that no transaction is long and nothing waits for one.
+
+        Each batch begins where the one before ended: finding it does not pass over all that was deleted before.
+        """
+        count, batch = 0, list(rows.order_by(time).values_list("pk", time)[:BATCH])
+        while batch:
+            count += rows.model.objects.filter(pk__in=[pk for pk, _ in batch]).delete()[0]
+            rows = rows.filter(**{f"{time}__gte": batch[-1][1]})
+            batch = list(rows.order_by(time).values_list("pk", time)[:BATCH])
+        self.stdout.write(f"{count} {name}")
