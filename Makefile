@@ -29,9 +29,9 @@ $(VENV)/.ready: $(VENV)/.installed
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'make $(MAKECMDGOALS) needs root, for the lab: run it with sudo'; exit 1; }
 
-# The inventory of the demo: that of this folder, or an example, as in STACK=incidents.
+# The inventory of the demo: that of this folder, or an example, as in STACK=incidents or STACK=bingo.
 DEMO := $(if $(STACK),--inventory=stacks/$(STACK)/hosts.yaml)
-demo: root $(VENV)/.installed ## from a bare Debian machine to a deployed and verified stack in the lab; STACK=incidents: that one (needs root)
+demo: root $(VENV)/.installed ## from a bare Debian machine to a deployed and verified stack in the lab; STACK=incidents or bingo: that one (needs root)
 	@echo '== 1/3 inv lab.up: Debian hosts on this machine'
 	@$(VENV)/bin/inv lab.up $(DEMO)
 	@echo '== 2/3 inv deploy: bare hosts become the stack'
