@@ -16,7 +16,6 @@ from tests.waiting import PATIENCE
 # iptables and ss are where only root's PATH looks.
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 ALONE = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-PREROUTING = "iptables -t mangle -S PREROUTING"
 
 
 def possible() -> bool:
@@ -33,11 +32,16 @@ pytestmark = [pytest.mark.programs, pytest.mark.skipif(not possible(), reason="n
 
 # The process answers 200 over connections that stay open. systemctl says which run of its unit this is.
 SCENE = """\
-import http.client, http.server, os, subprocess, sys, threading, time
+import http.client, http.server, os, socket, subprocess, sys, threading, time
 from pathlib import Path
 
-program, undo, run = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+program, undo, run, listing, address = *sys.argv[1:3], Path(sys.argv[3]), *sys.argv[4:]
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    daemon_threads = True
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -60,19 +64,18 @@ def status(connection):
 
 
 def fresh():
-    return status(http.client.HTTPConnection("127.0.0.1", 8010, timeout=10))
+    return status(http.client.HTTPConnection(address, 8010, timeout=10))
 
 
 def rules():
-    return subprocess.run(sys.argv[4].split(), capture_output=True, text=True, check=True).stdout.count("8010")
+    return subprocess.run(listing.split(), capture_output=True, text=True, check=True).stdout.count("8010")
 
 
-process = http.server.ThreadingHTTPServer(("127.0.0.1", 8010), Handler)
-process.daemon_threads = True
+process = Server((address, 8010), Handler)
 threading.Thread(target=process.serve_forever, daemon=True).start()
-kept = http.client.HTTPConnection("127.0.0.1", 8010, timeout=10)
+kept = http.client.HTTPConnection(address, 8010, timeout=10)
 print("before", status(kept), flush=True)
-arguments = ["plainstack-api.service", "plainstack-watchdog-api.service", "127.0.0.1", "8010", undo]
+arguments = ["plainstack-api.service", "plainstack-watchdog-api.service", address, "8010", undo]
 other = subprocess.Popen([sys.executable, "-u", program, *arguments], stdout=subprocess.PIPE, text=True)
 print(other.stdout.readline().strip(), flush=True)
 try:
@@ -85,7 +88,7 @@ process.server_close()
 run.with_name("next").write_text("ActiveState=active\\nInvocationID=second\\n")
 run.with_name("next").replace(run)
 # The connections that were answered here must not keep the port from the restarted process.
-process = http.server.ThreadingHTTPServer(("127.0.0.1", 8010), Handler)
+process = Server((address, 8010), Handler)
 threading.Thread(target=process.serve_forever, daemon=True).start()
 print(other.stdout.readline().strip(), flush=True)
 print("after", fresh(), rules(), other.wait(), flush=True)
@@ -93,7 +96,12 @@ os._exit(0)
 """
 
 
-def test_a_sick_process_answers_500_over_every_connection_until_it_is_restarted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("address", "version"), [("127.0.0.1", 4), ("::1", 6)])
+def test_a_sick_process_answers_500_over_every_connection_until_it_is_restarted(
+    tmp_path: Path, address: str, version: int
+) -> None:
+    if version == 6 and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("the kernel has no IPv6")
     run = tmp_path / "run"
     run.write_text("ActiveState=active\nInvocationID=first\n", encoding="ascii")
     message = (
@@ -102,9 +110,10 @@ def test_a_sick_process_answers_500_over_every_connection_until_it_is_restarted(
     for name, command in (("systemctl", f"cat {run}"), ("journalctl", f"echo '{message}'")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n", encoding="ascii")
         (tmp_path / name).chmod(0o755)
-    undo = sickness.undo_script("8010", 4)
+    undo = sickness.undo_script("8010", version)
+    listing = f"ip{'' if version == 4 else 6}tables -t mangle -S PREROUTING"
     done = subprocess.run(
-        [*ALONE, sys.executable, "-", str(stand_in.__file__), undo, str(run), PREROUTING],
+        [*ALONE, sys.executable, "-", str(stand_in.__file__), undo, str(run), listing, address],
         input=SCENE,
         env={"PATH": f"{tmp_path}:{PATH}"},
         capture_output=True,
