@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from plainstack.addresses import bracketed
 from plainstack.engine.apt_source import vendor_source
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
@@ -143,6 +144,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         services=served(stack),
         server_names=balancer.server_names,
         names=routing.names(stack),
+        addresses=[bracketed(each) for each in (*balancer.virtual_addresses, *host.public_addresses)],
         sites=routing.sites(stack),
         limits=[one for one in routing.locations(stack) if one.route.limit],
         inside=inside(stack),

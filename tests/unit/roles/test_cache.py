@@ -43,6 +43,7 @@ services:
     processes: {web: {command: run, port: 8000, health: /up}}
 """
 SHOP = "https://shop.example"
+CHUNKED = ("-X", "GET", "--http1.1", "-H", "Transfer-Encoding: chunked", "-d", "body")
 PROGRAM = shipped.FILES / "balancer/usr/local/lib/plainstack/edge_cache"
 
 
@@ -94,7 +95,7 @@ def test_a_response_that_is_not_for_everyone_is_never_kept(edge: Edge, query: st
 
 
 @pytest.mark.parametrize(
-    "options", [("-H", "Cookie: a=b"), ("-H", "Authorization: Bearer x"), ("-X", "GET", "-d", "body")]
+    "options", [("-H", "Cookie: a=b"), ("-H", "Authorization: Bearer x"), ("-X", "GET", "-d", "body"), CHUNKED]
 )
 def test_a_request_of_a_known_visitor_or_with_a_body_bypasses_the_cache(edge: Edge, options: tuple[str, ...]) -> None:
     path = f"/told?{len(str(options))}"
@@ -156,9 +157,11 @@ def test_maintenance_comes_before_the_cache(edge: Edge) -> None:
     page.write_text("closed\n")
     try:
         until(lambda: edge.curl(f"{SHOP}/told?m")[::2] == ("503", "closed\n"), "the maintenance page")
+        assert "\nretry-after: 300" in edge.curl(f"{SHOP}/told?m")[1]
     finally:
         page.unlink()
     until(lambda: found(edge, "/told?m")[0] == "hit", "the end of the maintenance")
+    assert "retry-after" not in edge.curl(f"{SHOP}/told?m")[1]
 
 
 def test_health_pages_and_streams_are_never_cached(edge: Edge) -> None:

@@ -59,10 +59,22 @@ def test_a_request_that_two_servers_could_read_differently_is_refused(edge: Edge
         ("/echo/..", "400"),
         ("/echo/..x/.y/z..", "200"),
         ("/echo?next=/../x", "200"),
+        ("/echo/..?x=1", "400"),
+        ("/echo/%2e?", "400"),
+        ("/echo%3f/../x?y=1", "400"),
+        ("/%252e%252e/echo?x=1", "200"),
+        ("//x/%20echo?", "200"),
     ],
 )
 def test_a_path_that_the_application_could_read_differently_is_refused(edge: Edge, path: str, status: str) -> None:
     assert edge.status(f"https://shop.example{path}", "--path-as-is") == status
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1", "10.0.0.1:8443", "shop.example", "shop.example:8443", "[2001:db8::1]:8443"]
+)
+def test_an_application_sees_the_port_that_a_visitor_typed(edge: Edge, host: str) -> None:
+    assert f"\nHost: {host}\n" in edge.curl("https://shop.example/echo", "-H", f"Host: {host}")[2]
 
 
 def test_headers_that_applications_confuse_with_the_balancers_are_dropped(edge: Edge) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
@@ -102,6 +103,8 @@ def test_an_unknown_name_is_refused(edge: Edge) -> None:
 
 def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
     assert "Host: api.shop.example" in edge.curl("https://api.shop.example/echo")[2]
+    for name in ("a.tenant.example", "a.tenant.example:8443"):
+        assert f"Host: {name}\n" in edge.curl("https://a.tenant.example/echo", "-H", f"Host: {name}")[2]
     # The health page gets the request that its service declares only under the name of this service.
     assert "Host: inner.example" in edge.curl("https://api.shop.example/up")[2]
     assert "Host: inner.example" not in edge.curl(f"{SHOP}/up")[2]
@@ -176,6 +179,8 @@ def test_the_path_of_a_route_can_be_removed(edge: Edge, accept: str) -> None:
         ("https://HOST/raw/login", f"{SHOP}/raw/login"),
         ("https://other.example/login", "https://other.example/login"),
         ("//other.example/login", "//other.example/login"),
+        # This begins as the balancer's own name for the service, http://web.
+        ("http://website.example/login", "http://website.example/login"),
         ("login", "login"),
     ],
 )
@@ -204,6 +209,19 @@ def test_only_allowed_networks_reach_a_route(edge: Edge, accept: str) -> None:
     assert edge.status(f"{STAFF}/far/", *kind) == "403"
     assert edge.status(f"{STAFF}/near/", *kind) == "200"
     assert edge.status(f"{STAFF}/near/../", *kind, "--path-as-is") == "400"
+
+
+def test_a_post_gets_a_new_connection_and_all_that_its_route_says(edge: Edge) -> None:
+    sent = [f"{SHOP}/once", f"{SHOP}/raw/once", f"{SHOP}/embed/once", f"{SHOP}/reports/once"]
+    for url in sent:
+        assert edge.status(url, "-d", "x") == "200"
+    assert "x-frame-options: allowall" in edge.curl(f"{SHOP}/embed/x", "-d", "x")[1]
+    assert edge.status(f"{STAFF}/once", "-d", "x") == "401"
+    assert edge.status(f"{STAFF}/far/once", "-d", "x") == "403"
+    log = edge.folder / "var/log/nginx/access.log"
+    until(lambda: log.read_text().count("/once HTTP") == len(sent) + 2, "the requests in the log")
+    lines = [line for line in log.read_text().splitlines() if "/once HTTP" in line and '" 200 ' in line]
+    assert ["service=web.once" in line for line in lines] == [True] * len(sent)
 
 
 def test_the_stacks_own_hosts_reach_the_health_page_without_a_login(edge: Edge) -> None:

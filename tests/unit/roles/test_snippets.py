@@ -34,6 +34,9 @@ proxy_set_header X-Own $request_method;
 if ($arg_format = "xml") {
     return 410;
 }
+if ($arg_mark) {
+    add_header X-Mark $request_method always;
+}
 """
 
 
@@ -79,6 +82,11 @@ def test_a_snippet_of_a_route_applies_there_and_keeps_the_headers_of_the_balance
     assert "X-Forwarded-Proto: https" in request
     assert edge.status("https://shop.example/reports/?format=xml", "-H", f"Accept: {accept}") == "410"
     assert "x-own" not in edge.curl("https://shop.example/echo")[1]
+
+
+@pytest.mark.programs
+def test_an_if_of_a_snippet_applies_to_a_post_as_well(edge: Edge) -> None:
+    assert "x-mark: post" in edge.curl("https://shop.example/reports/?mark=1", "-d", "x")[1]
 
 
 @pytest.mark.programs
