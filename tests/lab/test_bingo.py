@@ -127,7 +127,7 @@ def test_a_node_that_answers_500_is_restarted_while_the_other_one_answers(
     # Both nodes have needed longer to start than a node may be sick.
     assert restarts(stack) == {"app1": 0, "app2": 0}
     authority = stack.on("lb1", "cat /etc/plainstack/tls/ca.crt")
-    clients = {"address": SITE, "name": SITE, "authority": authority, "path": "/db_dummy", "rate": 20, "post": {}}
+    clients = {"address": SITE, "name": SITE, "authority": authority, "path": "/ping", "rate": 20, "post": {}}
     load = Load(stack.lab, clients | {"seconds": 600}, tmp_path / "load")
     try:
         load.await_answers(20)

@@ -119,6 +119,9 @@ class _Killer:
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def progress(self, _host: str, _stage: str, _line: str) -> None:
+        return None
+
     def ended(self, _host: str, _stage: str, _seconds: float, _error: str) -> None:
         return None
 

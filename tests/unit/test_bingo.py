@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests import postgresql
 from tests.ports import free_port
@@ -126,7 +127,7 @@ def test_an_interrupted_prepare_db_continues_where_it_was(program: Path, databas
     assert said[0].startswith("going on after ")
     assert (said[-1], process.returncode) == ("150 customers and 1050 sessions are there", 0)
     assert "1% of customers and sessions" not in said
-    with psycopg.connect(**where) as connection:
+    with psycopg.connect(make_conninfo(**where)) as connection:
         for table, count in (("customers", 150), ("sessions", 1050)):
             row = connection.execute(f"select count(*), count(distinct id), max(id) from {table}").fetchone()
             assert row == (count, count, count)
@@ -150,7 +151,7 @@ def test_the_server_answers_its_pages_from_the_database(program: Path, database:
         assert (status, json.loads(text)["customer"]) == (200, "customer 2")
         assert [get(port, path)[0] for path in ("/session/4", "/session/x", "/")] == [404, 404, 404]
         # Connections that the database has closed are replaced.
-        with psycopg.connect(**parameters(database), autocommit=True) as connection:
+        with psycopg.connect(make_conninfo(**parameters(database)), autocommit=True) as connection:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'bingo'"
             )
