@@ -240,3 +240,11 @@ def test_headers_of_a_route_replace_those_of_the_application_and_the_defaults(ed
         assert lines.count(kept) == 1
     assert "x-powered-by" not in headers
     assert "x-frame-options: sameorigin" in edge.curl(f"{SHOP}/")[1]
+
+
+def test_no_response_is_worth_a_warning(edge: Edge) -> None:
+    """This includes those that are sent before the request has reached a location."""
+    assert edge.status("https://www.shop.example/") == "301"
+    assert edge.status(f"{SHOP}/a/../b", "--path-as-is") == "400"
+    assert edge.says(b"GET / HTTP/1.1\r\nHost: shop.example\r\nHost: other.example\r\n\r\n").startswith("HTTP/1.1 400")
+    assert "uninitialized" not in (edge.folder / "var/log/nginx/error.log").read_text()
