@@ -85,18 +85,19 @@ def store(new: NewSample) -> tuple[Sample, bool]:
     if new.key and (known := Sample.objects.filter(key=new.key).first()):
         return known, False
     machine, _ = Machine.objects.get_or_create(name=new.machine)
+    # Before the sample is stored: on MySQL, that takes a lock of the machine too, which two requests could not widen.
+    machine = judging.locked([machine.pk])[machine.pk]
     values = {"machine": machine, "metric": new.metric, "value": new.value, "taken_at": new.taken_at}
     if new.key is None:
         sample, created = Sample.objects.create(**values), True
     else:  # if two requests send the same key at the same time, the unique constraint lets only one create a row
         sample, created = Sample.objects.get_or_create(key=new.key, defaults=values)
     if created:
-        judge(sample)
+        judge(machine, sample)
     return sample, created
 
 
-def judge(sample: Sample) -> None:
-    """Open or close the incident of this machine and metric; ignore a sample that is older than the latest one."""
-    machine = judging.locked([sample.machine_id])[sample.machine_id]
+def judge(machine: Machine, sample: Sample) -> None:
+    """Open or close the incident of this locked machine and metric; ignore a sample older than the latest one."""
     if not Sample.objects.filter(machine=machine, metric=sample.metric, taken_at__gt=sample.taken_at).exists():
         judging.judge_sample(machine, sample.metric, sample.taken_at)

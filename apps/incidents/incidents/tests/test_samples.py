@@ -1,11 +1,13 @@
 """The API stores each sample once, and samples open and close incidents."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
-from unittest import mock
+from unittest import mock, skipUnless
 
-from django.db import IntegrityError, OperationalError, transaction
-from django.test import TestCase, override_settings
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.test import Client, TestCase, TransactionTestCase, override_settings
 from django.utils import timezone
 
 from incidents.models import Incident, Machine, Sample, Threshold
@@ -173,3 +175,37 @@ class Judging(ApiTest):
         twin.pk = None
         with self.assertRaises(IntegrityError), transaction.atomic():
             twin.save()
+
+
+@skipUnless(connection.vendor != "sqlite", "SQLite has no row locks")
+@override_settings(API_TOKEN="t0ken")
+class AtTheSameTime(TransactionTestCase):
+    def setUp(self) -> None:
+        # On a busy machine, a lock may be held for longer than a site would wait for it; deadlocks show at once.
+        patient = {
+            "mysql": {"init_command": "SET innodb_lock_wait_timeout = 120", "read_timeout": 120},
+            "postgresql": {"options": "-c lock_timeout=120s"},
+        }
+        self.enterContext(mock.patch.dict(connection.settings_dict["OPTIONS"], patient[connection.vendor]))
+
+    def statuses(self, bodies: list[dict[str, Any]]) -> list[int]:
+        start = threading.Barrier(len(bodies))
+
+        def post(body: dict[str, Any]) -> int:
+            start.wait()
+            headers = {"Authorization": "Bearer t0ken"}
+            answer = Client().post("/api/samples", body, content_type="application/json", headers=headers)
+            connection.close()
+            return int(answer.status_code)
+
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            return sorted(pool.map(post, bodies))
+
+    def test_samples_of_one_machine_do_not_lock_each_other_out(self) -> None:
+        Threshold.objects.create(metric="load", limit=80)
+        for _ in range(3):  # at first, they also register the machine
+            bodies = [{"machine": "press-1", "metric": "load", "value": 99} for _ in range(6)]
+            self.assertEqual(self.statuses(bodies), [201] * 6)
+        self.assertEqual((Sample.objects.count(), Incident.objects.count()), (18, 1))
+        retries = [{"machine": "press-2", "metric": "load", "value": 99, "key": "k1"}] * 6
+        self.assertEqual(self.statuses(retries), [200] * 5 + [201])
