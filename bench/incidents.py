@@ -25,13 +25,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "apps/incidents"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench.incidents_rows import MACHINES, fill
+from tests import postgresql
+
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "apps/incidents"
-sys.path[:0] = [str(ROOT), str(APP)]
-
-from bench.incidents_rows import MACHINES, fill  # noqa: E402
-from tests import postgresql  # noqa: E402
-
 FEW, RUNS, ROUNDS = 10_000, 7, 5
 NAMES = ("few", "many")
 PAGES = (

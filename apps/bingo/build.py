@@ -23,7 +23,7 @@ def archive() -> bytes:
 
 
 def build(target: Path) -> None:
-    """Write the program; whoever runs it at this moment has either the old one or the new one."""
+    """Write the program in one step, so that nobody can run half of it."""
     half = target.with_name(f".{target.name}.{os.getpid()}")
     half.write_bytes(archive())
     half.chmod(0o755)

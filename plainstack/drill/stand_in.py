@@ -30,7 +30,7 @@ ANSWER = (
 
 
 def report(*message: Any) -> None:
-    """Write one message; nobody may be listening any more."""
+    """Write one message; its reader may have gone."""
     with suppress(OSError):
         sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()

@@ -30,7 +30,7 @@ class Pool:
     def row(self, query: str, *values: object) -> Row | None:
         """Return the first row of a query that only reads. Raises psycopg.Error.
 
-        A connection that was broken while nobody used it is replaced.
+        An idle connection that has broken is replaced.
         """
         connection = self._free.get()
         try:

@@ -67,6 +67,7 @@ def _fill(connection: psycopg.Connection[Row], config: Config) -> int:
             connection.execute(SESSIONS, (customers, *_range(part, sessions)))
             connection.execute("update preparation set parts = %s", (part + 1,))
         say(f"{part + 1}% of customers and sessions")
+        # The slowness is what this program is for.
         time.sleep(max(0, began + (part + 1 - first) * config.prepare_seconds / PARTS - time.monotonic()))
     say(f"{customers} customers and {sessions} sessions are there")
     return 0

@@ -1,4 +1,4 @@
-"""The program's output: line by line, so that whoever reads it sees each line at once."""
+"""The program's output, sent line by line, so that progress can be followed."""
 
 import sys
 

@@ -32,13 +32,13 @@ class Server(ThreadingHTTPServer):
         self._changing = threading.Lock()
         super().__init__(place, handler(pages))
 
-    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
+    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override] # for TCP only
         """Start a thread for a connection."""
         with self._changing:
             self.connections.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override] # for TCP only
         """Close a connection."""
         with self._changing:
             self.connections.discard(request)
