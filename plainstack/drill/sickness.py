@@ -13,7 +13,7 @@ from typing import Any
 from plainstack.drill.stand_in import CHAIN
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes, running, stops, watchdog
+from plainstack.services import processes, running, stops
 from plainstack.services.processes import Served
 from plainstack.ssh.session import Session
 
@@ -63,10 +63,8 @@ def patient(stack: Stack) -> Patient:
         if len(hosts) < 2:
             alone.append((one, hosts))
             continue
-        failures = watchdog.failures(stack, hosts[0], one.service, process)
-        return Patient(
-            one, tuple(host.name for host in hosts), process.watchdog.interval * failures, process.watchdog.startup
-        )
+        wanted = process.watchdog
+        return Patient(one, tuple(host.name for host in hosts), wanted.interval * wanted.failures, wanted.startup)
     if not alone:
         raise Refused(
             "no process that serves the site has a watchdog, so nothing would restart a sick one. Give one a"

@@ -26,6 +26,7 @@ from plainstack.services import (
     release_check,
     rolling,
     static_files,
+    watchdog,
 )
 from plainstack.services.places import data
 from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
@@ -51,11 +52,12 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 
 def opens(stack: Stack, host: Host) -> Iterable[Opening]:
-    """Open the ports that serve HTTP to the balancers only, and that of the folders to the backup host."""
+    """Open the ports of processes to the balancers and to watchdogs, and that of the folders to the backup host."""
     for one in served(stack):
         if host in one.hosts:
             for port in ports(stack, one):
                 yield Opening("http", port, "tcp", f"{one.name}, from the balancers")
+    yield from watchdog.opens(stack, host)
     yield from folders.opens(stack, host, "app")
 
 

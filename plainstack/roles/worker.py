@@ -13,7 +13,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.secrets.values import Vault
-from plainstack.services import folders, rolling
+from plainstack.services import folders, rolling, watchdog
 from plainstack.services.processes import runner
 from plainstack.services.secrets import names, referred
 
@@ -25,8 +25,10 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 
 def opens(stack: Stack, host: Host) -> Iterable[Opening]:
-    """Open the port of the folders that are backed up to the backup host."""
-    return folders.opens(stack, host, ROLE.name)
+    """Open the ports of processes to watchdogs, and that of the folders that are backed up to the backup host."""
+    if runner(host) == ROLE.name:
+        yield from watchdog.opens(stack, host)
+    yield from folders.opens(stack, host, ROLE.name)
 
 
 def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:

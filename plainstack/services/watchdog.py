@@ -1,12 +1,15 @@
-"""The watchdog of a process: it restarts the process if it runs but its health page has stopped answering."""
+"""The watchdog of a process: it restarts the process if it runs but its health page has stopped answering.
+
+Before that, it asks the other hosts of the process: a fault that they share must not take all of them down at once.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Resource, Unit
+from plainstack.engine.role import Opening
 from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import Process
 from plainstack.inventory.stack import Stack
@@ -24,7 +27,9 @@ def watchdog(
     page = wanted.check
     assert page is not None
     known_as = routing.health_host(stack, service, process)
-    request = site.of_service(stack, host, wanted.port, page.path, known_as).curl()
+    everywhere = processes.hosts(stack, service, wanted)
+    asked = {each.name: site.of_service(stack, each, wanted.port, page.path, known_as) for each in everywhere}
+    own = asked.pop(host.name)
     file = f"/etc/systemd/system/plainstack-watchdog-{processes.upstream(service, process)}.service"
     yield Directory(path="/usr/local/lib/plainstack")
     yield verbatim("app", _PROGRAM, mode=0o755)
@@ -36,23 +41,29 @@ def watchdog(
         unit=processes.unit(service, process),
         watchdog=wanted.watchdog,
         statuses=",".join(page.statuses),
-        failures=failures(stack, host, service, wanted),
         # systemd's quoting: a percent sign and a dollar sign would be expanded.
-        request=" ".join(_quoted(word) for word in request),
+        request=" ".join(
+            _quoted(word) for word in (own.url, " ".join(peer.url for peer in asked.values()), *own.curl()[:-1])
+        ),
+        place=everywhere.index(host),
     )
     yield Unit(name=file.rpartition("/")[2], restart_on=(_PROGRAM,), enabled=not stopped, running=not stopped)
 
 
-def failures(stack: Stack, host: Host, service: str, wanted: Process) -> int:
-    """Return how many checks must fail before the watchdog on `host` restarts the process.
+def peers(stack: Stack, host: Host, service: str, process: Process) -> list[Host]:
+    """Return the other hosts of a process that the watchdog on `host` asks; none if the process has no watchdog."""
+    found = [] if process.watchdog is None else processes.hosts(stack, service, process)
+    return [each for each in found if each != host] if host in found else []
 
-    Each further host waits for one more start-up. So a fault on all hosts, such as an unreachable database, never takes
-    two of them down at the same time.
-    """
-    assert wanted.watchdog is not None
-    before = processes.hosts(stack, service, wanted).index(host)
-    start_up = math.ceil((wanted.watchdog.startup + wanted.watchdog.interval) / wanted.watchdog.interval)
-    return wanted.watchdog.failures + before * start_up
+
+def opens(stack: Stack, host: Host) -> Iterator[Opening]:
+    """Open the port of each process with a watchdog to the watchdogs of its other hosts."""
+    for service, running in processes.here(stack, host):
+        for name, process in running.items():
+            sources = tuple(str(peer.address) for peer in peers(stack, host, service, process))
+            if sources and process.port is not None:
+                why = f"{processes.upstream(service, name)}, from the watchdogs of its other hosts"
+                yield Opening("watched", process.port, "tcp", why, sources)
 
 
 def _quoted(word: str) -> str:
