@@ -57,8 +57,8 @@ unit: setup lint ## the tests that start no other program, in seconds
 
 # Some tests of a module go on where the one before has ended, so that a module stays with one worker.
 programs: setup ## the unit tests that start other programs: sh, sshd, nginx, keepalived, promtool; no host
-	@./bin/apt-install openssh-server prometheus prometheus-alertmanager lego pebble keepalived iptables \
-		libnginx-mod-http-brotli-filter postgresql
+	@./bin/apt-install openssh-server prometheus prometheus-alertmanager prometheus-blackbox-exporter lego pebble \
+		keepalived iptables libnginx-mod-http-brotli-filter postgresql
 	@$(VENV)/bin/python -m tests.mariadb
 	@echo '== unit tests that start other programs'
 	@$(VENV)/bin/python -m pytest -n 3 --dist loadfile --durations=10 -m programs tests/unit

@@ -34,7 +34,7 @@ _RARE = {
     "plainstack_second_copy_restore_test_refused",
     "plainstack_second_copy_restore_test_timestamp_seconds",
 }
-_METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus)_\w+")
+_METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus|redis)_\w+")
 
 
 def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:

@@ -25,6 +25,7 @@ def scrapes(stack: Stack, watcher: Host) -> Iterator[Job]:
     yield Job("probe-site", tuple(_site(stack, watcher)), probe="site_https")
     yield Job("probe-balancer", tuple(_healths(stack)), probe="site_https")
     yield Job("probe-port", tuple(_ports(stack)), probe="site_tls")
+    yield Job("probe-certificate", tuple(_ports(stack)), probe="site_certificate")
 
 
 def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -115,6 +116,8 @@ def test_every_alert_states_its_severity_the_problem_and_what_to_type_next(engin
         assert rule["labels"]["severity"] in ("critical", "warning", "none"), rule["alert"]
         assert rule["annotations"]["summary"], rule["alert"]
         assert "`" in rule["annotations"]["description"], rule["alert"]
+        # What a program writes to its standard error has one priority in the journal, however serious it is.
+        assert not re.search(r"journalctl [^`]*-p ", rule["annotations"]["description"]), rule["alert"]
 
 
 @pytest.mark.parametrize("engine", ["nginx", "angie"])

@@ -92,6 +92,7 @@ def test_a_unit_that_depends_on_a_file_of_a_later_role_is_refused_by_name(stack:
 _ONLY_WITH: Mapping[str, Callable[[Stack], object]] = {
     "pg_replication_slot": lambda stack: any(sql.slots(stack, host.name) for host in stack.with_role("db")),
     "pg_stat_replication": lambda stack: len(stack.with_role("db")) > 1 or stack.with_role("backup"),
+    "pg_stat_wal_receiver": lambda stack: len(stack.with_role("db")) > 1,
     "pg_": lambda stack: stack.with_role("db"),
     "plainstack_vip": lambda stack: stack.settings(Balancer).virtual_address,
     "plainstack_ba": lambda stack: stack.with_role("backup"),
