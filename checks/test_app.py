@@ -12,7 +12,7 @@ import pytest
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes, release, routing, running, site, stops
+from plainstack.services import processes, release, routing, running, site, stops, watchdog
 from plainstack.services.places import account, home, pin, settings
 
 ROLE = "app"
@@ -75,18 +75,17 @@ def test_the_database_has_every_migration_of_the_release(host: Any, here: Host, 
         assert done.succeeded, f"{name}: {(done.stdout + done.stderr)[-500:]}"
 
 
-def test_a_host_that_is_not_a_balancer_cannot_reach_any_service(
-    here: Host, stack: Stack, peer: Callable[[str], Any]
-) -> None:
+def test_only_balancers_and_watchdogs_reach_a_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     others = [other for other in stack.hosts.values() if other != here and "balancer" not in other.roles]
-    if not others:
-        return
-    knock = "".join(
-        f"timeout 2 bash -c '</dev/tcp/{here.address}/{one.port}' 2>/dev/null && echo {one.name} &\n"
-        for one in processes.served(stack)
-        if here in one.hosts
-    )
-    assert peer(others[0].name).check_output(f"{knock}wait") == "", f"{others[0].name} reaches them"
+    knocks: dict[str, str] = {}
+    for one in processes.served(stack):
+        process = processes.processes(stack, one.service)[one.process]
+        outside = [other.name for other in others if other not in watchdog.peers(stack, here, one.service, process)]
+        if here in one.hosts and outside:
+            knock = f"timeout 2 bash -c '</dev/tcp/{here.address}/{one.port}' 2>/dev/null && echo {one.name} &\n"
+            knocks[outside[0]] = knocks.get(outside[0], "") + knock
+    for name, script in knocks.items():
+        assert peer(name).check_output(f"{script}wait") == "", f"{name} reaches them"
 
 
 @pytest.mark.once

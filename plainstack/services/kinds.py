@@ -147,13 +147,12 @@ chown -R root:root "$new/static"
 _DJANGO_MIGRATE = r"""export PGOPTIONS='-c lock_timeout=20s'
 manage "$home/releases/$id" migrate --check --verbosity 0 || {
     said=$home/releases/$id/migrate.out
-    failed=0
-    manage "$home/releases/$id" migrate --noinput --no-color >"$said" || failed=1
+    rm -f "$said.failed"
+    { manage "$home/releases/$id" migrate --noinput --no-color || : >"$said.failed"; } | tee "$said"
     # For inv rollback, which does not undo migrations.
     sed -n 's/^ *Applying \([^ ]*\)\.\.\. *OK$/\1/p' "$said" >>"$home/releases/$id/migrations"
-    cat "$said"
     rm "$said"
-    [ $failed = 0 ]
+    [ ! -e "$said.failed" ]
 }
 """
 

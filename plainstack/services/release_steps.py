@@ -180,6 +180,7 @@ def put_in_place(
             run=script(IN_RELEASE + kind.migrate + _MIGRATED, settings=settings(name), **known),
             unless=f"[ -e {folder}/migrated ]",
             timeout=600,
+            follow=True,
         )
     yield from before
     yield Command(

@@ -52,7 +52,7 @@ def test_verify_reports_each_broken_promise_and_no_other(deployed: Operator) -> 
     assert {(check["host"], check["name"].partition("[")[0]) for check in checks if not check["passed"]} == {
         ("app2", offered),
         ("app2", intact),
-        ("app2", "test_a_host_that_is_not_a_balancer_cannot_reach_any_service"),
+        ("app2", "test_only_balancers_and_watchdogs_reach_a_service"),
         ("app2", "test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certificate"),
         ("db1", offered),
         ("db1", intact),

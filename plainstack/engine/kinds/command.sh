@@ -29,12 +29,12 @@ run_command() { # run_command N TIMEOUT [follow]: n.run, its guard n.unless, per
     # The shell reports a job that was killed.
     [ -z "$follower" ] || { kill "$follower"; wait "$follower"; } 2>/dev/null || :
     if [ $code != 0 ]; then
-        tail -n 15 "$RUN/said" | sed 's/^/@tail	/'
+        tail_of "$RUN/said" 15
         [ $code != 124 ] || emit "@tail	did not finish within $2 s"
         return $code
     fi
     sh -eu "$RUN/command.$1.unless" >"$RUN/said" 2>&1 </dev/null || {
-        tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+        tail_of "$RUN/said" 5
         emit "@tail	it ran without an error, but its guard still reports that it is not done"
         return 1
     }

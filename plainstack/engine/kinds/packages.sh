@@ -27,7 +27,7 @@ refresh_lists() { # refresh_lists now|: at most once a day, or when a wanted pac
 check() { # check SCRIPT: a validation of what apt is going to read
     sh -eu "$1" >"$RUN/said" 2>&1 </dev/null 8>&- && return
     code=$?
-    tail -n 12 "$RUN/said" | sed 's/^/@tail	/'
+    tail_of "$RUN/said" 12
     return $code
 }
 

@@ -172,7 +172,7 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on it
             case $code in
             0) return ;;
             78)
-                tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+                tail_of "$RUN/said" 5
                 emit "@tail	this does not change by waiting"
                 return 1
                 ;;
@@ -183,13 +183,13 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on it
         # systemd resets this counter with each requested start.
         restarts=$(systemctl show -p NRestarts --value "$1" 2>/dev/null)
         if [ "${restarts:-0}" -ge 3 ]; then
-            tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+            tail_of "$RUN/said" 5
             emit "@tail	it died $restarts times since it was started"
             return 1
         fi
         [ ! -s "$RUN/said" ] || say_what_is_awaited
         if [ "$(date +%s)" -ge "$deadline" ]; then
-            tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+            tail_of "$RUN/said" 5
             emit "@tail	not healthy within $2 s (state: $state)"
             return 1
         fi

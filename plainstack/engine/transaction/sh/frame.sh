@@ -10,6 +10,10 @@ trap '' HUP PIPE INT
 
 emit() { printf '%s\n' "$*" 2>/dev/null || :; }
 
+tail_of() { # tail_of FILE LINES: show its last lines, the very last one also if no newline ends it
+    tail -n "$2" "$1" | sed -e 's/^/@tail	/' -e '$a\'
+}
+
 # A step is announced before it runs, so that a step that hangs or fails is known by name.
 # UNIT is the unit that the step starts, restarts or reloads; if it fails, its journal is shown.
 UNIT=
@@ -24,7 +28,7 @@ fail() {
     code=$1
     trap - EXIT
     exec 2>/dev/null
-    [ ! -s "$RUN/errors" ] || tail -n 5 "$RUN/errors" | sed 's/^/@tail	/'
+    [ ! -s "$RUN/errors" ] || tail_of "$RUN/errors" 5
     [ -e "$RUN/begun" ] || { emit "@failed	untouched	$code	$STEP"; discard; exit 1; }
     show_journal
     outcome=rolled-back

@@ -11,7 +11,7 @@ shadow() { # shadow SCRIPT: run it where /etc already holds this transaction's f
     fi
     unshare --mount sh -c 'mount --bind "$1" /etc && exec sh -eu "$2"' - "$PREVIEW/etc" "$1" >"$RUN/said" 2>&1 </dev/null
     code=$?
-    [ $code = 0 ] || tail -n 12 "$RUN/said" | sed 's/^/@tail	/'
+    [ $code = 0 ] || tail_of "$RUN/said" 12
     return $code
 }
 
