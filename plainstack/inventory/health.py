@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from plainstack.inventory.sections import Model
-from plainstack.inventory.service_values import PagePath, Seconds, Status
-from plainstack.inventory.values import Int, ServerName
+from plainstack.inventory.service_values import Seconds, Status
+from plainstack.inventory.values import Int
+from plainstack.inventory.web_values import HostHeader, PagePath
 
 
 class Health(Model):
@@ -19,7 +20,7 @@ class Health(Model):
         None,
         description="The status, or the list of statuses, with which a healthy process answers; by default any 2xx.",
     )
-    host: ServerName | None = Field(
+    host: HostHeader | None = Field(
         None, description="The Host of the request; by default the site's name, as in a visitor's request."
     )
     timeout: Annotated[Int, Field(ge=1, le=60)] = Field(5, description="Seconds that the process has to answer.")

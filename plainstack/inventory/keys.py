@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag
+from pydantic.fields import FieldInfo
 
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
@@ -63,6 +64,30 @@ def _options(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[tuple[st
     else:
         for option in get_args(annotation):
             yield from _options(option)
+
+
+def pattern_at(stack: type[Stack], loc: Loc) -> str:
+    """Return the pattern of the text at a place of the inventory; empty if it has none, or one of several."""
+    for length in range(1, min(2, len(loc)) + 1):
+        fields = [model.model_fields.get(str(loc[-length])) for model in _models_at(stack, loc[:-length])]
+        found = {each for field in fields if field is not None for each in _patterns(field.annotation, field.metadata)}
+        if found:
+            return found.pop() if len(found) == 1 else ""
+    return ""
+
+
+def _patterns(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[str]:
+    for item in metadata:
+        if isinstance(item, FieldInfo):
+            yield from _patterns(None, item.metadata)
+        elif isinstance(pattern := getattr(item, "pattern", None), str):
+            yield pattern
+    if get_origin(annotation) is Annotated:
+        yield from _patterns(get_args(annotation)[0], get_args(annotation)[1:])
+    else:
+        # The keys of a mapping come first, and the value is what is at a place.
+        for option in get_args(annotation)[get_origin(annotation) is dict :]:
+            yield from _patterns(option)
 
 
 def is_path(stack: type[Stack], loc: Loc) -> bool:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import extends
-from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
+from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, pattern_at, unknown
 from plainstack.inventory.patterns import meaning
 from plainstack.inventory.sections import Host
 from plainstack.inventory.shape import Shape
@@ -163,7 +164,7 @@ def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterato
             what = f"unknown role {quoted(item['input'])}{did_you_mean(item['input'], known)}"
             yield found.line(loc), f"{dotted(loc)}: {what}; known roles: {', '.join(known)}"
         elif not (branch and isinstance(item["input"], dict)):
-            expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, fields_at(model, loc))] = None
+            expected.setdefault(loc, {})[_expectation(item, model, loc)] = None
             given[loc] = item["input"]
     for loc, phrases in expected.items():
         # Do not echo the value: a private key may have been pasted among the recipients.
@@ -184,28 +185,31 @@ def _given(value: Any, loc: Loc, found: Text) -> str:
 
 
 def _place(raw: Loc, kind: str, found: Text) -> tuple[Loc, bool]:
-    """Return an error's place in the file, and whether it is inside a branch of a union (whose name is not a key)."""
+    """Return an error's place in the file, and whether it is about a branch of a union (whose name is not a key)."""
     loc: Loc = ()
     branch = False
     for number, part in enumerate(raw, 1):
         key = next((key for key in (part, str(part)) if (*loc, key) in found.lines), None)
         if key is not None or (number == len(raw) and kind in ("missing", "extra_forbidden")):
-            loc = (*loc, part if key is None else key)
+            loc, branch = (*loc, part if key is None else key), False
         elif part != "[key]":
             branch = True
     return loc, branch
 
 
-def _expectation(kind: str, message: str, context: dict[str, Any], keys: list[str]) -> str:
+def _expectation(error: ErrorDetails, model: type[Stack], loc: Loc) -> str:
+    kind, context = error["type"], error.get("ctx") or {}
     if kind == "literal_error":
         return " or ".join(_choices(context))
-    if kind == "model_type" and keys:
+    if kind == "model_type" and (keys := fields_at(model, loc)):
         return f"a mapping with {', '.join(keys)}"
+    if kind == "string_type" and (pattern := pattern_at(model, loc)):
+        return meaning(pattern)
     if kind == "string_pattern_mismatch":
         return meaning(context["pattern"])
     if kind in _EXPECTED:
         return _EXPECTED[kind].format(**context)
-    return message.removeprefix("Value error, ").removeprefix("must be ")
+    return error["msg"].removeprefix("Value error, ").removeprefix("must be ")
 
 
 def _choices(context: dict[str, Any]) -> list[str]:

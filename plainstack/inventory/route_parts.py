@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from plainstack.inventory.header_values import ResponseHeaders
 from plainstack.inventory.route_cache import RouteCache
 from plainstack.inventory.sections import Model
-from plainstack.inventory.service_values import HeaderName, RoutePath, Seconds, Size
-from plainstack.inventory.values import Bool, FilePath, Int, Network, ServerName
+from plainstack.inventory.service_values import Seconds, Size
+from plainstack.inventory.values import Bool, FilePath, Int, Network
+from plainstack.inventory.web_values import RedirectPath, RedirectTarget, RoutePath, ServerName
 
 
-def _header_value(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"[ -~]{1,4000}", value) or "$" in value:
-        raise ValueError("printable ASCII text on one line, without '$'")
+def _not_open(value: Any) -> Any:
+    if value in ([], ()):
+        raise ValueError("a list of at least one. Without the key, everyone has access")
     return value
 
 
-HeaderValue = Annotated[str, BeforeValidator(_header_value)]
+NotEmpty = BeforeValidator(_not_open)
 UserName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}/[sm]$")]
-RedirectPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")]
-RedirectTarget = Annotated[
-    str, Field(pattern=r"^(https?://[a-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9/_.~%-]*)?|/[A-Za-z0-9/_.~%-]*)$", max_length=2000)
-]
 
 
 class Limit(Model):
@@ -68,17 +65,17 @@ class Route(Model):
         True, description="`false` passes requests and responses on as they arrive; such a request is never repeated."
     )
     limit: Limit | None = Field(None, description="How many requests each address may send.")
-    users: tuple[UserName, ...] = Field(
+    users: Annotated[tuple[UserName, ...], NotEmpty] = Field(
         (),
         description=(
             "The users who may log in by HTTP basic authentication; without it, no login is needed. Their passwords are"
             " the secrets `balancer/users/NAME`."
         ),
     )
-    allow: tuple[Network, ...] = Field(
+    allow: Annotated[tuple[Network, ...], NotEmpty] = Field(
         (), description="The only addresses and networks whose requests are passed on; others get the status 403."
     )
-    headers: dict[HeaderName, HeaderValue] = Field(
+    headers: ResponseHeaders = Field(
         {}, description="Headers of the responses; they replace headers of the application with the same name."
     )
     sticky: Literal["cookie", "address"] | None = Field(

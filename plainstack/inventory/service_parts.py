@@ -17,14 +17,12 @@ from plainstack.inventory.service_values import (
     HeaderName,
     HookSeconds,
     InnerPath,
-    PagePath,
-    RoutePath,
     Seconds,
     ShellLine,
     Size,
-    StaticPath,
 )
 from plainstack.inventory.values import Bool, Int, Name, Port
+from plainstack.inventory.web_values import PagePath, RoutePath, StaticPath
 
 Placement = Name | tuple[Name, ...]
 

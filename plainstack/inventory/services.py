@@ -26,15 +26,13 @@ from plainstack.inventory.service_values import (
     EnvironmentName,
     EnvironmentValue,
     InnerPath,
-    PagePath,
     PythonChoice,
-    RoutePath,
     Seconds,
     Size,
-    StaticPath,
     TargetPath,
 )
 from plainstack.inventory.values import Bool, FilePath, Int, Name, Port
+from plainstack.inventory.web_values import PagePath, RoutePath, StaticPath
 
 
 class Service(Model):

@@ -70,12 +70,14 @@ def network_of(value: Any) -> Any:
     """Parse a network of either IP version. Raises ValueError, also if the text is a machine in a network."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "%" in value:
         raise ValueError("an IPv4 network or an IPv6 network")
     try:
-        return ip_network(value)
+        network = ip_network(value)
     except ValueError:
         pass
+    else:
+        return _seen_as_written(network)
     try:
         network = ip_network(value, strict=False)
     except ValueError:
@@ -85,6 +87,14 @@ def network_of(value: Any) -> Any:
         f"a network's first address: {address} is a machine in {network};"
         f" write {network} for all of it, {address} for that machine"
     )
+
+
+def _seen_as_written(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Refuse IPv4 in the notation of IPv6 (RFC 4291, 2.5.5.2): programs compare IPv4 clients with IPv4 networks."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < 96:
+        return network
+    raise ValueError(f"an IPv4 network or an IPv6 network: write {IPv4Network((mapped, network.prefixlen - 96))}")
 
 
 def _path(value: Any) -> Any:
@@ -171,8 +181,7 @@ Line = Annotated[str, AfterValidator(_one_line)]
 JumpHosts = Annotated[str, AfterValidator(_jump_hosts)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network_of)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
-Interface = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")]
-ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
+Interface = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,14}$")]
 Int = Annotated[int, BeforeValidator(_strict_int)]
 Bool = Annotated[bool, BeforeValidator(_strict_bool)]
 Port = Annotated[Int, Field(ge=1, le=65535)]

@@ -18,14 +18,13 @@ from plainstack.inventory.values import (
     Interface,
     Line,
     Network,
-    ServerName,
 )
+from plainstack.inventory.web_values import FileUrl, ServerName
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$", max_length=254)]
 KeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~+/=:-]{1,200}$")]
 Resolver = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
-FileUrl = Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]+$", max_length=200)]
 Directory = Annotated[
     str, Field(pattern=r"^(letsencrypt|letsencrypt-staging|https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?)$")
 ]
@@ -184,7 +183,7 @@ class Balancer(Model):
         description="Whether text is compressed with Brotli instead of gzip for browsers that support it.",
     )
     http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 in addition to HTTP/2.")
-    max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
+    max_body: Annotated[str, Field(pattern=r"^([0-9]{1,12}|[0-9]{1,9}[kmg])$")] = Field(
         "10m", description="The largest request body, in bytes or with k, m or g."
     )
     connections: Annotated[Int, Field(ge=1, le=16384)] = Field(

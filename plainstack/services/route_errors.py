@@ -1,16 +1,15 @@
-"""Errors in the routes of services and in redirects: two for one path, an unknown name, a redirect to itself."""
+"""Errors in the routes of services and in redirects: two for one path, an unknown name, a route that is never used."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from plainstack.inventory.keys import did_you_mean
-from plainstack.inventory.route_parts import Redirect, Route
+from plainstack.inventory.route_parts import Route
 from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
-from plainstack.services import cache_errors, routing, snippets
+from plainstack.services import cache_errors, path_errors, redirect_errors, routing, snippet_errors, snippets
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import Served, served
@@ -53,15 +52,22 @@ def problems(stack: Stack) -> Iterator[Problem]:
             if route.snippet and (problem := snippets.problem_of(stack, route.snippet)):
                 loc = (*place, "snippet")
                 yield loc, f"{dotted(loc)}: {problem}"
+            yield from path_errors.of_route(place, route)
             yield from cache_errors.of_route(place, route)
     claims = list(_claims(stack))
     yield from cache_errors.of_balancer(stack)
     yield from snippets.problems(stack)
+    for claim in claims:
+        yield from path_errors.reserved(claim.loc, claim.path)
+    yield from redirect_errors.incomplete(stack)
     found = [*_overlaps(claims), *_names(stack, claims)]
-    yield from found or _hidden(stack, claims)
-    balancer = stack.settings(Balancer)
-    for number, redirect in enumerate(balancer.redirects):
-        yield from _redirect(("balancer", "redirects", number), redirect, balancer.server_names)
+    if found:
+        yield from found
+        return
+    yield from _hidden(stack, claims)
+    yield from redirect_errors.loops(stack)
+    yield from path_errors.of_health_pages(stack)
+    yield from snippet_errors.problems(stack)
 
 
 def _files(loc: Loc, one: Served) -> Iterator[Problem]:
@@ -150,17 +156,3 @@ def _hidden(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
                 f"{dotted(claim.loc)}: no request gets there: every name has another route or redirect for"
                 f" {claim.path}",
             )
-
-
-def _redirect(loc: Loc, redirect: Redirect, known: Sequence[str]) -> Iterator[Problem]:
-    if redirect.host is None and redirect.path is None:
-        yield loc, f"{dotted(loc)}: needs `host`, `path` or both, to say what is redirected"
-        return
-    found = re.fullmatch(r"(?:https?://([^/:]+)(?::[0-9]+)?)?(/.*)?", redirect.to)
-    assert found, "the model refuses other targets"
-    host, path = found[1], found[2] or redirect.path or "/"
-    own = [redirect.host] if redirect.host is not None else known
-    same_name = host is None or any(covers(name, host) for name in own)
-    below = redirect.path is None or (redirect.path.endswith("/") and path.startswith(redirect.path))
-    if same_name and (below or path == redirect.path):
-        yield (*loc, "to"), f"{dotted((*loc, 'to'))}: {redirect.to} is redirected again by the same rule"

@@ -12,7 +12,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.services import site
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.processes import Served, processes, served
-from plainstack.services.snippets import ANY, snippets
+from plainstack.services.snippet_text import locations as locations_in
+from plainstack.services.snippets import ANY, directives, snippets
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Site:
 
     `redirect` is the URL to which all requests are redirected with `status`; empty if they are served. `snippets` are
     files of the stack's folder with further directives, as paths from there. `healths` are the health pages that are
-    requested under these names.
+    requested under these names. `rest` is true if a snippet answers at all paths that nothing else has.
     """
 
     names: tuple[str, ...]
@@ -83,11 +84,13 @@ class Site:
     redirect: str = ""
     status: int = 301
     snippets: tuple[Path, ...] = ()
+    rest: bool = False
 
     @property
     def root(self) -> bool:
         """Whether something answers at every path."""
-        return bool(self.redirect) or "/" in [*(one.path for one in self.locations), *(one.path for one in self.moved)]
+        paths = [*(one.path for one in self.locations), *(one.path for one in self.moved)]
+        return bool(self.redirect) or self.rest or "/" in paths
 
 
 def sites(stack: Stack) -> tuple[Site, ...]:
@@ -172,7 +175,10 @@ def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...], own: t
         if one.path is not None and (route is None or rank[one.host] <= rank[route.route.host]):
             moved.setdefault(one.path, _moved(one.path, one))
     kept = {path: one for path, one in chosen.items() if path not in moved}
-    return Site(members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()), snippets=own)
+    rest = any(path == "/" for each in own for _, path in locations_in(directives(stack, each)))
+    return Site(
+        members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()), snippets=own, rest=rest
+    )
 
 
 def _with_static(kept: Mapping[str, Location]) -> tuple[Location, ...]:

@@ -12,8 +12,10 @@ from pathlib import Path
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
+from plainstack.services import snippet_text
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.processes import served
+from plainstack.services.snippet_text import Broken, Directive
 from plainstack.wording import Loc
 
 FOLDER = Path("nginx")
@@ -46,7 +48,7 @@ def problem_of(stack: Stack, path: Path) -> str:
     if problem := problem_of_path(stack, path):
         return problem
     problem = _problem(stack.file(path))
-    return f"{path} {problem}" if problem else ""
+    return f"{path}{problem}" if problem else ""
 
 
 def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
@@ -61,14 +63,29 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
             )
         for file in files:
             if problem := _problem(stack.file(file)):
-                yield ("balancer",), f"{file}: {problem}"
+                yield ("balancer",), f"{file}{problem}"
+
+
+def directives(stack: Stack, path: Path) -> list[Directive]:
+    """Return the outer directives of a snippet; none if `problems` reports an error in it."""
+    try:
+        return snippet_text.directives(stack.file(path).read_bytes())
+    except (OSError, Broken):
+        return []
 
 
 def _problem(path: Path) -> str:
+    """Return what is wrong with a snippet, to be appended to its path; empty if it can be included."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f": cannot be read: {error.strerror}"
     if len(content) > _LARGEST:
-        return f"has more than {_LARGEST >> 10} KiB, the limit"
-    return "" if b"\0" not in content else "is not a text file"
+        return f": has more than {_LARGEST >> 10} KiB, the limit"
+    if b"\0" in content:
+        return ": is not a text file"
+    try:
+        snippet_text.directives(content)
+    except Broken as error:
+        return f":{error.line}: {error.problem}"
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ _MODULES = ("__main__", "cache_files", "cache_log")
 _SETTINGS = "/etc/plainstack/balancer/cache.json"
 # nginx says that a megabyte holds about 8,000 keys. With this many, the average response may have 12 KB.
 _DISK_PER_KEYS = 96
+# Megabytes of memory, for two million responses.
+_MOST_KEYS = 256
 # The shortest time, in seconds, after which the engine removes a response that was not requested again.
 _LEAST_INACTIVE = 600
 
@@ -58,7 +61,7 @@ def configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, ...]:
         host=host,
         folder=folder(stack, engine),
         size=size,
-        keys=max(4, size // _DISK_PER_KEYS),
+        keys=min(max(4, size // _DISK_PER_KEYS), _MOST_KEYS),
         inactive=max(_LEAST_INACTIVE, *(settings.ttl + settings.stale for _, settings in found)),
         cookies={_variable(each): re.escape(_cookie(each)) for each in conditions if _cookie(each)},
     )
@@ -116,6 +119,6 @@ def _cookie(condition: str) -> str:
 def _variable(condition: str) -> str:
     """Return the variable of the configuration that is not empty if a request fulfils a condition."""
     if cookie := _cookie(condition):
-        # A name in hexadecimal digits is unique, and valid in a variable.
-        return f"$has_cookie_{cookie.encode().hex()}"
+        # Names of cookies contain characters that names of variables cannot have.
+        return f"$has_cookie_{hashlib.sha256(cookie.encode()).hexdigest()[:16]}"
     return {"cookie": "$http_cookie", "authorization": "$http_authorization"}[condition]

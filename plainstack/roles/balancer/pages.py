@@ -51,8 +51,6 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
             yield loc, f"{dotted(loc)}: {problem}"
     for url in balancer.files:
         loc = ("balancer", "files", url)
-        if url.startswith("/plainstack-"):
-            yield loc, f"{dotted(loc)}: paths that begin with /plainstack- are reserved; choose another path"
         for number, redirect in enumerate(balancer.redirects):
             if redirect.path == url and redirect.host is None:
                 other = dotted(("balancer", "redirects", number))
@@ -60,4 +58,5 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 
 def _place(url: str) -> str:
-    return f"{_FILES}/{url[1:].replace('/', '__')}"
+    # A colon is not permitted in such a URL, so no two of them have the same place.
+    return f"{_FILES}/{url[1:].replace('/', ':')}"

@@ -14,7 +14,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
-from plainstack.roles.balancer import acme, cache, pages
+from plainstack.roles.balancer import acme, cache, hashes, pages
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.routes import (
     configuration_check,
@@ -36,7 +36,7 @@ SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"
 # Pages under other names may use the fonts and scripts; whitenoise sends the same header.
-_STATIC_HEADERS = {"Cache-Control": "$static_cache", "Access-Control-Allow-Origin": "*"}
+_STATIC_HEADERS = {"Cache-Control": "$cache_of_files", "Access-Control-Allow-Origin": "*"}
 
 
 def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
@@ -133,6 +133,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         engine=engine,
         max_body=balancer.max_body,
         cached=cache.used(stack),
+        hashes=list(hashes.directives(stack)),
         brotli=balancer.brotli,
     )
     site = template(

@@ -57,7 +57,11 @@ said=$({engine.name} -t -q -c {engine.configuration} 2>&1) || {{
 
 def default_headers(stack: Stack) -> list[tuple[str, str]]:
     """Return the headers that a response gets unless the application or the route sets them, as (name, value)."""
+    # While workers from before a reload still run, about half of the new HTTP/3 connections to nginx 1.26 fail, and
+    # browsers fall back to HTTP/2 (nginx issue 425). With a quic_host_key, connections that were only delayed fail too.
     found = [
+        ("Alt-Svc", "'h3=\":443\"; ma=86400'" if stack.settings(Balancer).http3 else "clear"),
+        ("X-Request-ID", "$request_id"),
         ("X-Content-Type-Options", "$content_type_options"),
         ("X-Frame-Options", "$frame_options"),
         ("Referrer-Policy", "$referrer_policy"),
@@ -65,7 +69,7 @@ def default_headers(stack: Stack) -> list[tuple[str, str]]:
     # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.
     if isinstance(stack.settings(Balancer).tls, GivenCertificate) or stack.settings(Balancer).issuer:
         found.append(("Strict-Transport-Security", "$strict_transport"))
-    return found
+    return [*found, ("Retry-After", "$retry_after")]
 
 
 def inside(stack: Stack) -> list[str]:

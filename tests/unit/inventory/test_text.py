@@ -244,6 +244,7 @@ def check_said(text: str) -> None:
         inventories.parse(text, "my.yaml", ROOT)
     except InventoryError as error:
         said = str(error)
+        assert said
         assert len(said) < 12_000
         for problem in said.splitlines():
             assert re.match(r"my\.yaml:[0-9]+: .", problem), problem

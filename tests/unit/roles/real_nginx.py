@@ -114,6 +114,15 @@ def running(stack: Stack, folder: Path, passwords: Mapping[str, str] = MappingPr
 
     Its responses have the names of service and host in the headers X-Service and X-Host.
     """
+    edge = placed(stack, folder, passwords)
+    with contextlib.ExitStack() as running:
+        _applications(stack, edge, running)
+        yield from _nginx(edge)
+
+
+def placed(stack: Stack, folder: Path, passwords: Mapping[str, str] = MappingProxyType({})) -> Edge:
+    """Create the files of the first balancer, for nginx on this machine, which is not started."""
+    folder.mkdir(exist_ok=True)
     edge = Edge(folder, free_port(), free_port())
     vault = Vault(
         {name: Secret(name, value) for name, value in passwords.items()}, {"site": certificate(folder)}, "authority\n"
@@ -123,15 +132,23 @@ def running(stack: Stack, folder: Path, passwords: Mapping[str, str] = MappingPr
             _put(edge, file)
     for name in ("var/log/nginx", "var/lib/plainstack-maintenance", "var/lib/nginx"):
         (folder / name).mkdir(parents=True)
-    with contextlib.ExitStack() as running:
-        _applications(stack, edge, running)
-        yield from _nginx(edge)
+    for name in ("upstreams", "acme"):
+        program = edge.folder / "etc/plainstack/balancer" / name
+        if program.exists():
+            subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
+    return edge
+
+
+def said_by_nginx(edge: Edge) -> str:
+    """Let nginx check its configuration, and return its errors and warnings."""
+    command = [*_command(edge), "-t", "-q"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr.replace(str(edge.folder), "")
 
 
 def _put(edge: Edge, file: File) -> None:
     path = edge.folder / file.path.lstrip("/")
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = file.content.decode()
+    text = file.content.decode(errors="surrogateescape")
     if "/etc/nginx/" in file.path:
         # Debian's nginx of an earlier release, which may be the one here, lacks these.
         text = re.sub(r"^ *(http2 on|listen \S+ quic.*);\n", "", text, flags=re.M)
@@ -145,15 +162,11 @@ def _put(edge: Edge, file: File) -> None:
         text = re.sub("/etc/nginx/(?=conf.d/|stack/|cache/)", f"{edge.folder}/etc/nginx/", text)
         kinds = "".join(f"    {kind}_temp_path {edge.folder}/{kind};\n" for kind in ("client_body", "proxy"))
         text = text.replace("    sendfile on;\n", f"    sendfile on;\n{kinds}")
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     path.chmod(file.mode)
 
 
 def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> None:
-    for name in ("upstreams", "acme"):
-        program = edge.folder / "etc/plainstack/balancer" / name
-        if program.exists():
-            subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
     for service in served(stack):
         for host in service.hosts:
             handler = type("Named", (Handler,), {"service": service.name, "host": host.name})
@@ -168,11 +181,14 @@ def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> No
             known.write_text(known.read_text().replace(endpoint(host.address, service.port), local))
 
 
-def _nginx(edge: Edge) -> Iterator[Edge]:
+def _command(edge: Edge) -> list[str]:
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert nginx, "install nginx"
-    configuration = edge.folder / "etc/nginx/nginx.conf"
-    command = [nginx, "-e", str(edge.folder / "error"), "-c", str(configuration), "-g", "daemon off;"]
+    return [nginx, "-e", str(edge.folder / "error"), "-c", str(edge.folder / "etc/nginx/nginx.conf")]
+
+
+def _nginx(edge: Edge) -> Iterator[Edge]:
+    command = [*_command(edge), "-g", "daemon off;"]
     with (edge.folder / "said").open("w") as said, subprocess.Popen(command, stderr=said) as process:
         try:
             until(lambda: process.poll() is not None or _open(edge.port), "nginx")

@@ -40,6 +40,7 @@ services:
       - {path: /few/, limit: {rate: 1/m, burst: 1}, cache: {ttl: 1h}}
       - {path: /raw/, strip: true, cache: {ttl: 1s}}
       - {path: /plain/}
+      - {path: /own/, cache: {ttl: 1h}, headers: {x-request-id: "1", Alt-Svc: clear, Vary: X-A, X-Cache-Status: none}}
     processes: {web: {command: run, port: 8000, health: /up}}
 """
 SHOP = "https://shop.example"
@@ -68,6 +69,14 @@ def test_a_response_is_kept_for_requests_with_the_same_name_and_query(edge: Edge
     assert "x-cache-status: miss" in edge.curl("https://www.shop.example/told?a=1")[1]
     assert found(edge, "/told?a=1", "-H", "Host: shop.example:8443")[0] == "miss"
     assert found(edge, "/plain/told")[0] == ""
+
+
+def test_a_header_of_a_route_is_the_only_one_of_its_name(edge: Edge) -> None:
+    """This includes headers that the balancers set themselves."""
+    for _ in range(2):
+        lines = edge.curl(f"{SHOP}/own/told?Vary=X-B")[1].splitlines()
+        for own in ("x-request-id: 1", "alt-svc: clear", "vary: x-a", "x-cache-status: none"):
+            assert [line for line in lines if line.partition(":")[0] == own.partition(":")[0]] == [own]
 
 
 @pytest.mark.parametrize(

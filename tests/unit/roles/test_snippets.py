@@ -13,7 +13,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import ENGINES
 from plainstack.roles.balancer.routes import configuration_check
 from tests import inventories
-from tests.unit.roles.real_nginx import Edge, running
+from tests.unit.roles.real_nginx import Edge, placed, running, said_by_nginx
 
 TEXT = """
 stack: shop
@@ -130,3 +130,57 @@ def test_a_snippet_that_a_route_cannot_have_is_refused(tmp_path: Path, path: str
     with pytest.raises(InventoryError) as caught:
         inventories.parse(TEXT.replace("nginx/reports.conf", path), "hosts.yaml", tmp_path)
     assert str(caught.value) == f"hosts.yaml:11: services.web.routes.1.snippet: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"\xef\xbb\xbfgzip off;\n", "1: begins with a byte order mark. Save it as UTF-8 without BOM"),
+        (b"# {\r\nadd_header A b\r\n", "2: add_header does not end with ';'"),
+        (b"location = /x {\n  return 200;\n", "1: the block that begins here is not closed. Add a '}'"),
+        (b"gzip off;\n}\n", "2: closes a block that the file has not opened. Remove this '}'"),
+        (b"location = /x {\n  return 200 }\n", "2: return does not end with ';'"),
+        (b"gzip off;\n;\n", "2: there is nothing before this ';'"),
+        (b'add_header A "b;\n', '1: a text that begins with " is not closed, or is followed by another character'),
+        (
+            b"location = /up { return 200; }\n",
+            "1: the location = /up is already that of the health page of services.web",
+        ),
+        (
+            b"location /reports/ { }\n",
+            "1: the location /reports/ is already that of a route of services.web. Remove it",
+        ),
+        (b"location = /a { }\nlocation = '/a' { }\n", "2: the location = /a is already that of nginx/any.d/a.conf:1"),
+    ],
+)
+def test_a_snippet_that_no_web_server_would_accept_is_refused_at_once(
+    tmp_path: Path, text: bytes, problem: str
+) -> None:
+    (tmp_path / "nginx/any.d").mkdir(parents=True)
+    (tmp_path / "nginx/any.d/a.conf").write_bytes(text)
+    (tmp_path / "nginx/reports.conf").write_text("")
+    limited = TEXT.replace("[/,", "[{path: /, limit: {rate: 1/s}},").replace("health: /", "health: /up")
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(limited, "hosts.yaml", tmp_path)
+    assert str(caught.value).startswith(f"hosts.yaml:6: nginx/any.d/a.conf:{problem}")
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("health", ["/", "/reports/up"])
+def test_nginx_accepts_what_is_unusual_but_right(tmp_path: Path, health: str) -> None:
+    """This includes a page for all paths that have no route."""
+    text = b"""\
+        # a comment with { and "\r
+        location = /a { return 200 "a;{b}\\"
+c"; }\r
+        location = '/b' { return 200 ${host}$args\\;b}c#d; }
+        location ~ "^/c{2}$" {return 200;}
+        location / { location /d/ { return 404; } if ($arg_a ~ ^(a|b)$) { return 410; } return 200 \xe9; }
+        add_header X-Empty "";"""
+    (tmp_path / "nginx/any.d").mkdir(parents=True)
+    (tmp_path / "nginx/any.d/empty.conf").write_text("")
+    (tmp_path / "nginx/any.d/a.conf").write_bytes(text)
+    (tmp_path / "nginx/reports.conf").write_text("")
+    alone = TEXT.replace("[/, ", "[").replace("health: /", f"health: {health}")
+    stack = inventories.parse(alone, "hosts.yaml", tmp_path)
+    assert said_by_nginx(placed(stack, tmp_path / "edge")) == ""
