@@ -83,15 +83,28 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a run whose operator has disconnected is doing: its step, "" if it is not known.
+
+    The step ends in `left` seconds at the latest (None: not known); `progress` is the last line that it has printed.
+    """
+
+    step: str = ""
+    left: int | None = None
+    progress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The observed state of a host, as planning needs it; a missing key means that there is no such resource.
 
     `lock` names the holder of the host's lock. `ending` is true while a run whose operator has disconnected is still
-    finishing. `guard_pending` is true while a guarded change waits for confirmation; the host undoes it in
-    `guard_left` seconds (None: not known). `up_for` maps active units to their uptime in seconds. `listeners` are the
-    processes that hold ports of the host's units. `removes` are the packages that apt would remove to install the
-    missing ones, according to the host's package lists; `unknown` are those of them that the lists do not have.
-    `states` holds, by kind and name, states that only one kind reads; see plainstack.engine.kinds.kind.Seen.
+    finishing, and `unfinished` is what it is doing. `guard_pending` is true while a guarded change waits for
+    confirmation; the host undoes it in `guard_left` seconds (None: not known). `up_for` maps active units to their
+    uptime in seconds. `listeners` are the processes that hold ports of the host's units. `removes` are the packages
+    that apt would remove to install the missing ones, according to the host's package lists; `unknown` are those of
+    them that the lists do not have. `states` holds, by kind and name, states that only one kind reads; see
+    plainstack.engine.kinds.kind.Seen.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
@@ -113,3 +126,4 @@ class Observed:
     guard_pending: bool = False
     guard_left: int | None = None
     ending: bool = False
+    unfinished: Unfinished = Unfinished()

@@ -13,8 +13,9 @@ from plainstack.paths import AUDIT
 _FRAME = """\
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
-exec 8>{lock}
+exec 8>>{lock}
 flock -w {patience} 8 || {{ echo 'an earlier run still works on this host; wait for it' >&2; exit 75; }}
+printf 'step\\t%s\\n' {says} >{lock}
 ( set -eu
 cd /
 {body}) 8>&-
@@ -49,6 +50,7 @@ def framed(body: str, says: str, origin: Origin, kind: str, patience: int = 10) 
     }
     return _FRAME.format(
         lock=APPLY_LOCK,
+        says=quote(says),
         patience=patience,
         body=body,
         audit=quote(json.dumps(event)),

@@ -2,12 +2,12 @@
 
 # A command may take minutes: show the last line of its output, once a second if there is another one. Progress bars end
 # their lines with a carriage return. `sleep` must not keep the connection open when it outlives this function.
-follow() {
+follow() { # follow UNTIL: the time at which the command ends at the latest
     shown=
     while sleep 1 >/dev/null && kill -0 $$; do
         line=$(tail -c 1000 "$SAID" | tr '\r\t' '\n ' | tr -d '\000-\011\013-\037\177' | grep -v '^ *$' | tail -n 1 |
             cut -c 1-200)
-        [ "$line" = "$shown" ] || emit "@progress	$line"
+        [ "$line" = "$shown" ] || { emit "@progress	$line" && at_work "$1" "$line"; }
         shown=$line
     done
 }
@@ -23,7 +23,9 @@ run_command() { # run_command N TIMEOUT [follow]: n.run, its guard n.unless, per
     if [ -f "$RUN/command.$1.undo" ]; then undo_command "sh -eu '$RUN/command.$1.undo' || :" || return; fi
     : >"$SAID"
     follower=
-    [ $# -lt 3 ] || { follow 2>/dev/null 8>&- & follower=$!; }
+    until=$(($(date +%s) + $2))
+    at_work "$until"
+    [ $# -lt 3 ] || { follow "$until" 2>/dev/null 8>&- & follower=$!; }
     (exec 8>&- && cd / && timeout "$2" sh -eu "$RUN/command.$1.run") >>"$SAID" 2>&1 </dev/null
     code=$?
     # The shell reports a job that was killed.

@@ -8,7 +8,7 @@ from typing import Any
 
 from plainstack.engine.kinds.kind import Lines
 from plainstack.engine.kinds.registry import LOOKS
-from plainstack.engine.observed import Entry, Observed
+from plainstack.engine.observed import Entry, Observed, Unfinished
 from plainstack.errors import PlainstackError
 
 _FIELDS = 7
@@ -62,6 +62,12 @@ def _guard_left(lines: Lines) -> int | None:
     return int(left) if left else None
 
 
+def _unfinished(lines: Lines) -> Unfinished:
+    now, until = _last("ending")(lines), _last("ending-until")(lines)
+    left = int(until) - int(now) if now and until else None
+    return Unfinished(_last("ending-step")(lines), left, _last("ending-progress")(lines))
+
+
 def _last(tag: str) -> Callable[[Lines], str]:
     return lambda lines: (lines.get(tag) or [""])[-1]
 
@@ -85,4 +91,5 @@ _KEPT: Mapping[str, Callable[[Lines], object]] = {
     "guard_pending": _any("guard-pending"),
     "guard_left": _guard_left,
     "ending": _any("ending"),
+    "unfinished": _unfinished,
 }

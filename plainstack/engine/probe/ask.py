@@ -32,7 +32,9 @@ echo 'probe 2'
 if [ -f "$lock" ] && ! flock -n -s 9 9<"$lock"; then
     sed 's/^/lock	/' "$lock"
 elif [ -f "$applying" ] && ! flock -n -s 9 9<"$applying"; then
-    echo ending
+    echo "ending	$(date +%s)"
+    # What the run that holds it is doing: engine/transaction/sh/frame.sh writes it.
+    sed 's/^/ending-/' "$applying"
 fi
 guards() {{
     # Asking systemd takes longer than all the rest of this part, and without a unit file no guard can be active.

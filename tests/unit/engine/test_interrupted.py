@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.observed import Unfinished
 from plainstack.engine.resources import Command, File, Package, Validation
 from tests.unit.engine.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
+from tests.waiting import PATIENCE, until
 
 pytestmark = [
     pytest.mark.programs,
@@ -116,6 +118,43 @@ def test_a_started_transaction_finishes_even_if_the_operator_is_gone(deployed: S
     assert done.code == 0
     assert deployed.plan(new).empty
     assert list((deployed.root / "var/lib/plainstack/runs").iterdir()) == []
+
+
+def test_what_an_earlier_run_is_doing_is_seen_and_a_run_that_cannot_wait_says_it(deployed: Sandbox) -> None:
+    """The operator's connection is gone during a command that takes long, and the command is started again."""
+    for name, script in (
+        ("sleep", "exec /bin/sleep 0.05"),
+        ("flock", '[ "$*" != "-w 90 8" ] && exec /usr/bin/flock "$@"'),
+    ):
+        (deployed.root / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (deployed.root / "bin" / name).chmod(0o755)
+    os.mkfifo(deployed.root / "go")
+    long = Command(
+        name="prepare",
+        why="w",
+        run="echo 40 %; read -r end <$ROOT/go; touch $ROOT/went",
+        unless="[ -e $ROOT/went ]",
+        timeout=3600,
+        follow=True,
+    )
+    (work,) = deployed.plan(app("port = 2\n", long)).transactions
+    with ThreadPoolExecutor() as pool:
+        earlier = pool.submit(deployed.run, build(work))
+        until(lambda: deployed.observe([]).unfinished.progress)
+        seen = deployed.observe([])
+        late = deployed.run(build(work))
+        (deployed.root / "go").write_text("\n")
+        assert earlier.result().ok
+    assert (seen.ending, seen.unfinished.step, seen.unfinished.progress) == (True, "run prepare: w", "40 %")
+    assert seen.unfinished.left is not None
+    assert 3600 - PATIENCE < seen.unfinished.left <= 3600
+    assert late.answer.outcome == "untouched"
+    assert late.answer.tail == [
+        "it has come to this step: run prepare: w",
+        "    40 %",
+        "nothing was changed. Run the same command again: it waits until the step has ended",
+    ]
+    assert deployed.observe([]).unfinished == Unfinished()
 
 
 def test_a_host_finishing_an_abandoned_transaction_says_so_and_one_in_use_names_its_operator(

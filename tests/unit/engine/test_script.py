@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.engine import probe
+from plainstack.engine.observed import Unfinished
 from plainstack.engine.resources import Command, Validation
 from plainstack.engine.transaction.script import transaction
 from tests.unit.engine.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
@@ -186,7 +187,7 @@ def test_the_output_ends_with_the_new_state_of_the_host(deployed: Sandbox, healt
     assert done.ok, done.text
     seen = probe.parse("\n".join(done.answer.probe), str(deployed.root))
     # The probe ran inside the transaction, so it saw that the transaction was still running.
-    assert replace(seen, ending=False) == deployed.observe(new["app"])
+    assert replace(seen, ending=False, unfinished=Unfinished()) == deployed.observe(new["app"])
     assert deployed.plan(new).empty
 
 

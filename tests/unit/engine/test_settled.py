@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from plainstack.engine.observed import Observed
+from plainstack.engine.observed import Observed, Unfinished
 from plainstack.engine.paths import GUARD_SECONDS
 from plainstack.engine.settled import SETTLED_WITHIN, UNDO_WITHIN, settled
 
@@ -52,6 +52,20 @@ def test_every_wait_is_reported_once_with_its_host_reason_and_time_limit() -> No
     unknown = Host([Observed(guard_pending=True), REST])
     unknown.settle(to_apply=False)
     assert f"({GUARD_SECONDS + UNDO_WITHIN} s at most)" in unknown.notes[0]
+
+
+def test_a_deploy_waits_for_a_long_step_and_says_which_and_how_far_it_is() -> None:
+    def doing(progress: str, left: int) -> Observed:
+        return Observed(ending=True, unfinished=Unfinished("run web: before prepare", left, progress))
+
+    answers = [doing("", 3000), *(doing(f"{part} %", 3000 - part) for part in range(1, 1000)), REST]
+    looks, applies = Host(answers), Host(answers)
+    assert looks.settle(to_apply=False).ending
+    assert looks.now <= SETTLED_WITHIN + 1
+    assert applies.settle(to_apply=True) is REST
+    waits = "db1: waiting for the host to finish an earlier run, which has come to: run web: before prepare"
+    assert applies.notes[0] == f"{waits} ({3000 + UNDO_WITHIN} s at most)"
+    assert applies.notes[1:4] == ["db1: 1 %", "db1: 6 %", "db1: 11 %"]
 
 
 def test_a_deploy_does_not_wait_for_an_abandoned_unconfirmed_change() -> None:

@@ -21,6 +21,7 @@ step() {
     STEP=$1 UNIT=
     shift
     emit "@step	$STEP"
+    at_work
     "$@" 2>"$RUN/errors" || fail $?
 }
 
@@ -53,6 +54,17 @@ discard() {
 
 # --- the lock of this host's transactions, and whether the controller is still connected ---
 
+# The file says what the holder of the lock is doing, for a run that finds it locked: plainstack.engine.settled.
+APPLYING=${ROOT:-}/run/plainstack-apply.lock
+LOCKED=
+
+at_work() { # at_work [UNTIL PROGRESS]: when the step ends at the latest, in seconds since 1970, and how far it is
+    [ -n "$LOCKED" ] || return 0
+    printf 'step	%s\n%s' "$STEP" "${1:+until	$1
+}${2:+progress	$2
+}" >"$APPLYING" 2>/dev/null || :
+}
+
 take_apply_lock() {
     if [ ! -d "$STATE/manifest" ] || [ ! -d "$STATE/units" ]; then
         # From here on, all that is added to this host is recorded.
@@ -60,11 +72,19 @@ take_apply_lock() {
         mkdir -p "$STATE/manifest" "$STATE/units"
     fi
     chmod 700 "$STATE"
-    exec 8>"${ROOT:-}/run/plainstack-apply.lock"
+    exec 8>>"$APPLYING"
     flock -n 8 || {
         emit "@step	wait for an earlier run that is still ending on this host (90 s at most)"
-        flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
+        flock -w 90 8 || {
+            STEP='wait for an earlier run that is still ending on this host'
+            sed -n 's/^step	/@tail	it has come to this step: /p; s/^progress	/@tail	    /p' "$APPLYING"
+            emit '@tail	nothing was changed. Run the same command again: it waits until the step has ended'
+            return 75
+        }
     }
+    # What programs print is for root only.
+    chmod 600 "$APPLYING"
+    LOCKED=yes
     announced=
     while guarded; do
         [ -n "$announced" ] || emit "@step	wait for an earlier run's change to be undone (180 s at most)"
