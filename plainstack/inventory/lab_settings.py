@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from plainstack.inventory.address_values import Address, Address4, Address6
 from plainstack.inventory.sections import Model
+from plainstack.inventory.service_values import DebianPackage
 from plainstack.inventory.values import (
     BitRate,
     LabName,
@@ -55,6 +56,9 @@ class LabSettings(Model):
     )
     debian: dict[Name, Literal[12, 13]] = Field(
         {}, description="The Debian release of a host or visitor, if not 13, such as `app2: 12`."
+    )
+    packages: tuple[DebianPackage, ...] = Field(
+        (), description="Debian packages that new hosts already have, such as those in your provider's image."
     )
     no_ipv6: tuple[Name, ...] = Field((), description="Hosts and visitors without IPv6.")
     visitors: dict[Name, Visitor] = Field(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from plainstack.lab import cgroup
@@ -38,9 +39,12 @@ _HOOKS = (
 )
 
 
-def path(mirrors: Mirrors, release: int = 13) -> Path:
-    """Return the path of the image of a Debian release by the current recipe; the image may not exist yet."""
-    recipe = json.dumps(_command(mirrors, Path(), release))
+def path(mirrors: Mirrors, release: int = 13, packages: Sequence[str] = ()) -> Path:
+    """Return the path of the image of a Debian release by the current recipe; the image may not exist yet.
+
+    `packages` are in it besides those that every host needs.
+    """
+    recipe = json.dumps(_command(mirrors, Path(), release, packages))
     return CACHE / f"{SUITES[release]}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -49,13 +53,13 @@ def release_of(image: Path) -> int:
     return next(release for release, suite in SUITES.items() if image.name.startswith(f"{suite}-"))
 
 
-def build(mirrors: Mirrors, release: int) -> Path:
+def build(mirrors: Mirrors, release: int, packages: Sequence[str] = ()) -> Path:
     """Build the image of a Debian release, and return its path. Raises LabError if mmdebstrap fails."""
-    target = path(mirrors, release)
+    target = path(mirrors, release, packages)
     half = target.with_suffix(".half")
     # The control group serves to end a build whose lab.up was killed. The mount namespace keeps rmtree out of the
     # build's /proc and /dev.
-    command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half, release)])
+    command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half, release, packages)])
     shutil.rmtree(half, ignore_errors=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
@@ -66,7 +70,7 @@ def build(mirrors: Mirrors, release: int) -> Path:
     return target
 
 
-def _command(mirrors: Mirrors, target: Path, release: int) -> list[str]:
+def _command(mirrors: Mirrors, target: Path, release: int, packages: Sequence[str]) -> list[str]:
     return [
         "mmdebstrap",
         "--mode=root",
@@ -74,7 +78,7 @@ def _command(mirrors: Mirrors, target: Path, release: int) -> list[str]:
         "--variant=minbase",
         "--skip=cleanup/apt/lists,cleanup/apt/cache",
         '--aptopt=Acquire::Languages "none"',
-        f"--include={','.join(_PACKAGES)}",
+        f"--include={','.join((*_PACKAGES, *sorted(packages)))}",
         *(f"--customize-hook={hook}" for hook in _HOOKS),
         SUITES[release],
         str(target),

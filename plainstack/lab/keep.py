@@ -71,7 +71,7 @@ def start_from(
             )
         with machine.locked("machine", report):
             found = snapshot.read(name)
-            if problems := snapshot.stale(found, lab, stack, image.path(mirror.find())):
+            if problems := snapshot.stale(found, lab, stack, image.path(mirror.find(), packages=lab.packages)):
                 raise LabError(
                     f"the snapshot {name} cannot be used: {'; '.join(problems)}."
                     f" Make a new one: inv lab.up, inv deploy, inv lab.forget {name}, inv lab.save {name}"

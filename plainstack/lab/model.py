@@ -94,7 +94,7 @@ class Lab:
     """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings.
 
     In `branches`, each branch comes after its parent. `user` is the account to log in as: root, or an account that may
-    run everything with sudo, as in cloud images.
+    run everything with sudo, as in cloud images. New hosts already have the Debian packages `packages`.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Lab:
     user: str = "root"
     user_keys: tuple[str, ...] = ()
     branches: tuple[Branch, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [*_name_problems(self), *_address_problems(self)]

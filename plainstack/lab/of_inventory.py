@@ -32,7 +32,14 @@ def of(stack: Stack) -> Lab:
         )
         for name, machine in machines
     )
-    return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user, branches=branches)
+    return Lab(
+        stack.lab_name,
+        hosts,
+        stack.state / "lab",
+        stack.ssh.user,
+        branches=branches,
+        packages=stack.lab.packages,
+    )
 
 
 def _room(text: str) -> int:

@@ -135,11 +135,11 @@ def _prepare_machine(lab: Lab, mirrors: mirror.Mirrors, releases: set[int], repo
         machine.install(missing)
     links.check(lab)
     machine.make_room()
-    images = {release: image.path(mirrors, release) for release in sorted(releases)}
+    images = {release: image.path(mirrors, release, lab.packages) for release in sorted(releases)}
     for release, path in images.items():
         if not path.exists():
             report("lab", f"building the root file system of Debian {release}, once, in about half a minute")
-            image.build(mirrors, release)
+            image.build(mirrors, release, lab.packages)
     return images
 
 

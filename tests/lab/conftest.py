@@ -96,7 +96,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bare(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
     """Start eight bare hosts and a visitor."""
-    with labs.lab(f"{_module(request)}-bare", labs.default_inventory(), project) as operator:
+    with labs.lab(f"{_module(request)}-bare", labs.default_inventory(), project, packages=labs.PACKAGES) as operator:
         operator.inv("lab.up", timeout=900)
         yield operator
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.labs import lab
+from tests.lab.labs import PACKAGES, lab
 from tests.lab.operator import Operator
 
 SOURCE = Path(__file__).parent / "services" / "api"
@@ -58,7 +58,7 @@ def service() -> dict[str, Any]:
 def stack(project: Path) -> Iterator[Operator]:
     """Start two bare hosts, and write a service that uses everything."""
     inventory = HOSTS + yaml.safe_dump({"services": {"api": service()}}, sort_keys=False)
-    with lab("building", inventory, project) as operator:
+    with lab("building", inventory, project, packages=PACKAGES) as operator:
         folder = operator.inventory.parent
         shutil.copytree(SOURCE, folder / "api")
         (folder / "api" / "requirements.txt").write_text(LOCK)

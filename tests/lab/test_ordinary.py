@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import inventories
-from tests.lab.labs import lab
+from tests.lab.labs import PACKAGES, lab
 from tests.lab.operator import ROOT, Operator
 from tests.waiting import PATIENCE
 
@@ -58,7 +58,7 @@ def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (site / "shared").mkdir()
     (site / "assets/shared").symlink_to("../shared")
     (site / "shared/logo.svg").write_text("<svg/>")
-    with lab("ordinary", INVENTORY.replace("SITE", str(site)), project) as operator:
+    with lab("ordinary", INVENTORY.replace("SITE", str(site)), project, packages=PACKAGES) as operator:
         operator.inv("lab.up", timeout=900)
         operator.on("app1", f"{{ {CHRONY}; }} >/dev/null 2>&1")
         said = operator.inv("deploy", timeout=1200)

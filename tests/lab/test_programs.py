@@ -34,7 +34,9 @@ SILENT = 65
 @pytest.fixture(scope="module")
 def stack(project: Path) -> Iterator[Operator]:
     """Start four bare hosts. Wheels that an earlier run has downloaded are used again."""
-    with labs.lab("programs", HOSTS.replace("SOURCE", str(FOLDER / "chat")), project) as operator:
+    with labs.lab(
+        "programs", HOSTS.replace("SOURCE", str(FOLDER / "chat")), project, packages=labs.PACKAGES
+    ) as operator:
         (projects.CACHE / "wheels").mkdir(parents=True, exist_ok=True)
         operator.state.mkdir(parents=True)
         (operator.state / "wheels").symlink_to(projects.CACHE / "wheels")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.labs import lab
+from tests.lab.labs import PACKAGES, lab
 from tests.lab.load import Load
 from tests.lab.operator import ROOT, Operator
 from tests.waiting import PATIENCE
@@ -92,7 +92,7 @@ def serving(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     sources = tmp_path_factory.mktemp("serving") / "sources"
     shutil.copytree(SOURCES, sources)
     shutil.copy(ROOT / "apps/incidents/requirements.txt", sources / "site")
-    with lab("serving", yaml.safe_dump(inventory(sources), sort_keys=False), project) as operator:
+    with lab("serving", yaml.safe_dump(inventory(sources), sort_keys=False), project, packages=PACKAGES) as operator:
         own = operator.inventory.parent / f"nginx/in.{NAME}.d"
         own.mkdir(parents=True)
         (own / "robots.conf").write_text('location = /robots.txt {\n    return 200 "nobody\\n";\n}\n')

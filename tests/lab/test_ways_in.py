@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.labs import lab
+from tests.lab.labs import PACKAGES, lab
 from tests.lab.operator import Operator
 from tests.waiting import PATIENCE
 
@@ -25,7 +25,7 @@ hosts:
 @pytest.fixture(scope="module")
 def two(project: Path) -> Iterator[Operator]:
     """Deploy two hosts without roles."""
-    with lab("ways-in", INVENTORY, project) as operator:
+    with lab("ways-in", INVENTORY, project, packages=PACKAGES) as operator:
         operator.inv("lab.up", timeout=900)
         operator.inv("deploy", timeout=1200)
         yield operator

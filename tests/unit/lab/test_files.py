@@ -154,6 +154,12 @@ def test_the_image_is_named_after_its_recipe() -> None:
     assert image.path(MIRRORS) == image.path(MIRRORS, 13)
 
 
+def test_hosts_with_other_packages_have_another_image() -> None:
+    one, both = (image.path(MIRRORS, packages=names) for names in (("perl",), ("perl", "curl")))
+    assert len({image.path(MIRRORS), one, both}) == 3
+    assert image.path(MIRRORS, packages=("curl", "perl")) == both
+
+
 @pytest.mark.parametrize(("release", "suite"), [(12, "bookworm"), (13, "trixie")])
 def test_the_release_of_an_image_is_known(release: int, suite: str) -> None:
     assert image.path(MIRRORS, release).name.startswith(f"{suite}-")
