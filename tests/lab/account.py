@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,7 @@ class Account:
         line(f"{'the slowest commands':<{WORD}}{'took':>8}{'CPU':>8}  in (CPU: of the lab's hosts meanwhile)")
         for seconds, cpu, words, test in sorted(self.commands, reverse=True)[:SLOWEST]:
             line(f"{words[:WORD]:<{WORD}}{seconds:>8.1f}{cpu:>8.1f}  {test}")
+        self._kinds(line)
         wall = time.monotonic() - self.began
         busy, all_of_it = (now - before for now, before in zip(_cpu(), self.cpu, strict=True))
         total = sum(_whole(phases) for phases in self.seconds.values())
@@ -68,6 +69,20 @@ class Account:
                 f"the snapshot, made {when}: bare hosts up {made['lab_up']} s, deploy {made['deploy']} s"
                 f" (the last apt ended after {made['apt']} s), save {made['save']} s"
             )
+
+    def _kinds(self, line: Callable[[str], None]) -> None:
+        """Print which commands use most of the hosts' CPU time, all tests together."""
+        kinds: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for seconds, cpu, words, _ in self.commands:
+            kinds[_kind(words)].append((seconds, cpu))
+        line(f"{'all commands of a kind':<{WORD}}{'took':>8}{'CPU':>8}  times")
+        for kind, spent in sorted(kinds.items(), key=lambda item: -sum(cpu for _, cpu in item[1]))[:SLOWEST]:
+            seconds, cpu = (sum(column) for column in zip(*spent, strict=True))
+            line(f"{kind:<{WORD}}{seconds:>8.0f}{cpu:>8.0f}  {len(spent)}")
+
+
+def _kind(words: str) -> str:
+    return " ".join(words.split()[:2]) if words.startswith(("inv ", "fab ")) else "commands on hosts"
 
 
 def _whole(phases: Mapping[str, float]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.addresses import bracketed
 from plainstack.engine.render import template, verbatim
-from plainstack.engine.resources import Directory, Resource, Unit, Validation
+from plainstack.engine.resources import Directory, Package, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
@@ -14,6 +14,7 @@ from plainstack.services import routing
 from plainstack.services.processes import served
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
+PAGES = "/usr/local/lib/plainstack/health_pages.py"
 TARGETS = f"{PROGRAM}.conf"
 
 
@@ -21,7 +22,9 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
     """Yield the resources of the service that selects app hosts; the engine's configuration depends on it."""
     unit = "plainstack-upstreams.service"
     yield Directory(path="/etc/plainstack/balancer")
+    yield Package(name="python3")
     yield verbatim("balancer", PROGRAM, mode=0o755)
+    yield verbatim("balancer", PAGES, mode=0o755)
     yield template(
         "balancer",
         TARGETS,
@@ -31,7 +34,7 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
         services=served(stack),
     )
     yield verbatim("balancer", f"/etc/systemd/system/{unit}")
-    yield Unit(name=unit, restart_on=(PROGRAM, TARGETS))
+    yield Unit(name=unit, restart_on=(PROGRAM, PAGES, TARGETS))
 
 
 def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +11,6 @@ from hypothesis import strategies as st
 
 from tests.unit.roles.upstreams_program import (
     ADDRESSES,
-    METRICS,
-    PROGRAM,
     SERVICES,
     SYSTEMCTL,
     TARGETS,
@@ -24,7 +18,6 @@ from tests.unit.roles.upstreams_program import (
     everything,
     without,
 )
-from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
@@ -32,19 +25,6 @@ pytestmark = pytest.mark.programs
 @pytest.fixture
 def balancer(tmp_path: Path) -> Balancer:
     return Balancer.new(tmp_path / "balancer")
-
-
-@pytest.fixture
-def watching(balancer: Balancer) -> Iterator[Balancer]:
-    """Yield a balancer on which the program runs."""
-    with subprocess.Popen(
-        ["sh", str(PROGRAM), "watch"], env=balancer.environment, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as running:
-        try:
-            until(lambda: (balancer.state / "serial.conf").exists() and len(list(balancer.state.glob("*:*.conf"))) == 5)
-            yield balancer
-        finally:
-            os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_the_first_configuration_uses_every_host_before_any_health_check(balancer: Balancer) -> None:
@@ -129,37 +109,6 @@ def test_an_unknown_host_or_command_is_refused(balancer: Balancer) -> None:
     assert balancer.run("dance").returncode == 2
 
 
-def test_a_drain_expires(watching: Balancer) -> None:
-    """A deploy that is killed between drain and restore does not leave a host out."""
-    assert watching.run("drain", "app1", "60").returncode == 0
-    assert watching.used() == without("app1")
-    # The drain expired long ago.
-    over = watching.root / "over"
-    over.write_text("1\n", encoding="utf-8")
-    over.rename(watching.state / "drain/app1")
-    until(lambda: watching.used() == everything())
-
-
-def test_a_host_is_taken_when_it_answers_and_no_failures_are_counted(watching: Balancer) -> None:
-    assert watching.run("taken", "app2", "60").returncode == 0
-    watching.health("app2", "-7")
-    until(lambda: len(list((watching.state / "failing").iterdir())) == 2)
-    assert watching.run("taken", "app2", "0").returncode == 1
-    # The follower counts failures of a host that answers again, until it has asked once more.
-    watching.health("app2", "200")
-    assert watching.run("taken", "app2", "60").returncode == 0
-    assert list((watching.state / "failing").iterdir()) == []
-
-
-def test_a_host_that_is_out_is_taken_when_the_engine_has_loaded_the_change(watching: Balancer) -> None:
-    watching.health("app2", "500")
-    until(lambda: watching.used() == without("app2"))
-    watching.health("app2", "200")
-    assert watching.run("taken", "app2", "60").returncode == 0
-    assert watching.used() == everything()
-    assert not (watching.state / "pending").exists()
-
-
 def test_nobody_waits_for_a_host_that_is_drained_or_unknown(balancer: Balancer) -> None:
     balancer.run("prepare")
     assert balancer.run("drain", "app1").returncode == 0
@@ -188,53 +137,3 @@ def test_a_stopped_engine_reads_the_files_when_it_starts(balancer: Balancer) -> 
     assert balancer.run("drain", "app1").returncode == 0
     assert balancer.used() == without("app1")
     assert balancer.reloads() == 0
-
-
-@pytest.mark.parametrize("answer", ["500", "503", "-7", "-28", "-52", "-56"])
-def test_an_unhealthy_or_unreachable_host_is_taken_out_and_put_back(watching: Balancer, answer: str) -> None:
-    watching.health("app2", answer)
-    until(lambda: watching.used() == without("app2"))
-    watching.health("app2", "200")
-    until(lambda: watching.used() == everything())
-
-
-@pytest.mark.parametrize("answer", ["204", "301", "400", "404", "507"])
-def test_a_host_is_taken_out_only_for_a_server_error(watching: Balancer, answer: str) -> None:
-    """The running release may not know a new name or path of the health page yet. 507 is a status of this service."""
-    for host in ("app1", "app3"):
-        watching.health(host, answer)
-    watching.health("app2", "500")
-    until(lambda: watching.used() == without("app2"))
-
-
-def test_if_all_hosts_are_unhealthy_all_are_used(watching: Balancer) -> None:
-    watching.health("app1", "503")
-    until(lambda: watching.used() == without("app1"))
-    for host in ("app2", "app3"):
-        watching.health(host, "503")
-    until(lambda: len(list((watching.state / "out").iterdir())) == len(TARGETS) and watching.used() == everything())
-
-
-def test_metrics_are_exported_from_the_start(watching: Balancer) -> None:
-    reported = watching.root / METRICS
-
-    def values() -> dict[str, str]:
-        lines = reported.read_text().splitlines() if reported.exists() else []
-        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-
-    def wanted(down: str) -> dict[str, str]:
-        return {
-            f'plainstack_upstream_up{{service="{service}",target="{host}"}}': "0" if host == down else "1"
-            for service, host, _ in TARGETS
-        }
-
-    until(lambda: values() == wanted(""))
-    watching.health("app2", "500")
-    until(lambda: values() == wanted("app2"))
-
-
-def test_the_health_request_looks_like_a_request_to_the_site(watching: Balancer) -> None:
-    asked = watching.root / "asked"
-    lines = until(lambda: asked.read_text().splitlines() if asked.exists() else [])
-    assert "-H Host: www.example.com -H X-Forwarded-Host: www.example.com -H X-Forwarded-Proto: https" in lines[0]
-    assert "/healthz" in lines[0]

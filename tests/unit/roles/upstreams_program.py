@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,24 +13,18 @@ from plainstack import shipped
 from tests.waiting import PATIENCE
 
 PROGRAM = shipped.FILES / "balancer/etc/plainstack/balancer/upstreams"
+PAGES = shipped.FILES / "balancer/usr/local/lib/plainstack/health_pages.py"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
 ADDRESSES = {"app1": "192.0.2.1", "app2": "192.0.2.2", "app3": "192.0.2.3"}
 PORTS = {"web": 8000, "api": 8001}
 TARGETS = [(service, host, f"{ADDRESSES[host]}:{PORTS[service]}") for service in SERVICES for host in SERVICES[service]]
 
-# Health pages respond with the content of $ROOT/health/ADDRESS: a status, or curl's exit code with a minus. The engine
-# responds with the serial with which it was loaded last.
+# The engine responds with the serial with which it was loaded last.
 CURL = """#!/bin/sh
 for url; do :; done
 case $url in
-*/upstreams) cat "$ROOT/loaded" 2>/dev/null; exit ;;
-esac
-printf '%s\\n' "$*" >>"$ROOT/asked"
-address=${url#http://}
-answer=$(cat "$ROOT/health/${address%%/*}")
-case $answer in
--*) printf 000; exit "${answer#-}" ;;
-*) printf %s "$answer" ;;
+*/upstreams) cat "$ROOT/loaded" 2>/dev/null ;;
+*) exit 1 ;;
 esac
 """
 SYSTEMCTL = """#!/bin/sh
@@ -51,24 +47,28 @@ class Balancer:
     """The root folder of a balancer on which the program runs."""
 
     root: Path
+    targets: Sequence[tuple[str, str, str]] = tuple(TARGETS)
 
     @classmethod
-    def new(cls, root: Path) -> Balancer:
-        """Make a balancer on which nothing has run yet, and whose hosts are all healthy."""
-        for folder in ("bin", "etc/plainstack/balancer", "health", "proc/net", str(Path(METRICS).parent)):
+    def new(cls, root: Path, targets: Sequence[tuple[str, str, str]] = tuple(TARGETS)) -> Balancer:
+        """Make a balancer on which nothing has run yet, with these hosts of services."""
+        for folder in ("bin", "etc/plainstack/balancer", "proc/net", "usr/local/lib", str(Path(METRICS).parent)):
             (root / folder).mkdir(parents=True)
         for name, text in (("curl", CURL), ("systemctl", SYSTEMCTL), ("sleep", SLEEP), ("ss", SS)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
-        targets = "\n".join(
-            f"{service} {host} {address} /healthz [!5]??,507 www.example.com 5 2" for service, host, address in TARGETS
+        lines = "\n".join(
+            f"{service} {host} {address} /healthz [!5]??,507 www.example.com 0.5 0.05"
+            for service, host, address in targets
         )
-        settings_file = f"ENGINE=nginx\nFOLDER=/etc/nginx\nTARGETS='{targets}'\n"
+        settings_file = f"ENGINE=nginx\nFOLDER=/etc/nginx\nTARGETS='{lines}'\n"
         (root / "etc/plainstack/balancer/upstreams.conf").write_text(settings_file)
-        made = cls(root)
-        for host in ADDRESSES:
-            made.health(host, "200")
-        return made
+        (root / "etc/plainstack/balancer/upstreams").symlink_to(PROGRAM)
+        (root / "usr/local/lib/plainstack").mkdir()
+        pages = root / "usr/local/lib/plainstack" / PAGES.name
+        shutil.copy(PAGES, pages)
+        pages.chmod(0o755)
+        return cls(root, targets)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,17 +89,10 @@ class Balancer:
             check=False,
         )
 
-    def health(self, host: str, answer: str) -> None:
-        """Set the response of a host's health pages."""
-        for service in SERVICES:
-            page = self.root / "health" / f"{ADDRESSES[host]}:{PORTS[service]}"
-            page.with_name("new").write_text(answer)
-            page.with_name("new").rename(page)
-
     def used(self) -> dict[str, set[str]]:
         """Return the hosts of each service that the engine's files do not mark as down."""
         up: dict[str, set[str]] = {service: set() for service in SERVICES}
-        for service, host, address in TARGETS:
+        for service, host, address in self.targets:
             line = (self.state / f"{address}.conf").read_text()
             assert line in (f"server {address} max_fails=0;\n", f"server {address} max_fails=0 down;\n")
             if "down" not in line:
