@@ -54,3 +54,11 @@ def test_every_promise_names_tests_that_exist() -> None:
 def test_every_quoted_file_is_quoted_exactly(page: Path) -> None:
     for path, block in re.findall(r"<!-- (\S+) -->\n```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         assert block == (ROOT / path).read_text(encoding="utf-8"), path
+
+
+def test_every_alert_is_explained() -> None:
+    files = [*ROOT.glob("templates/*/etc/prometheus/rules/*"), *ROOT.glob("files/*/etc/prometheus/rules/*")]
+    alerts = {name for file in files for name in re.findall(r"- alert: (\w+)", file.read_text(encoding="utf-8"))}
+    pages = "".join((ROOT / f"docs/{page}.md").read_text(encoding="utf-8") for page in ("alerts", "backups"))
+    assert alerts
+    assert sorted(name for name in alerts if f"| {name} |" not in pages) == []
