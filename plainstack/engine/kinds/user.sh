@@ -29,8 +29,8 @@ remove_user() { # its undo brings it back under its number, which files may have
     undo_path "groupadd --system --gid $gid '$group'; $again" && userdel "$1"
 }
 
-file_of() { # file_of TEST...: one file on a local disk that find takes, but for what this run removes
+file_of() { # file_of TEST...: one file on a local disk that find takes, but for what runs remove and keep for their undo
     if [ -n "${ROOT:-}" ]; then echo "$ROOT"; else df --local --portability | awk 'NR > 1 { print $6 }'; fi | while read -r disk; do
-        find "$disk" -xdev -name "*$ASIDE" -prune -o \( "$@" \) -print -quit 2>/dev/null
+        find "$disk" -xdev \( -name "*$ASIDE" -o -path "$STATE/runs" \) -prune -o \( "$@" \) -print -quit 2>/dev/null
     done | head -n 1
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.resources import Command, Directory, Resource, Unit, User
+from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
 from tests.unit.sandbox import Sandbox
 
 pytestmark = pytest.mark.programs
@@ -108,6 +108,16 @@ def test_the_uid_of_an_account_is_not_reused_while_files_of_it_are_left(host: Sa
     assert host.plan({"app": ()}).empty
     # Files in the service's own folder do not keep the account; they are removed.
     assert files(host) == []
+
+
+def test_an_account_is_removed_together_with_files_of_it_that_the_undo_still_keeps(host: Sandbox) -> None:
+    """Such as the settings of a service, which are readable by the group of its account."""
+    settings = File(path="/etc/web.env", content=b"SECRET=1\n", mode=0o640, owner="app-web", group="app-web")
+    assert host.deploy({"app": (*SERVICE, settings)})[-1].ok
+    (done,) = host.deploy({"app": ()})
+    assert done.ok
+    assert done.answer.notes == []
+    assert "app-web" not in host.read("/etc/passwd")
 
 
 def test_a_plan_says_that_a_folder_is_removed_with_its_contents(host: Sandbox) -> None:
