@@ -129,7 +129,7 @@ def _end(
     if interrupted:
         console.error("interrupted; run the same command again to continue")
     if not pending and not failed:
-        console.line("nothing to do: nothing of Plainstack is on these hosts, but for data that stays", "bold green")
+        console.line("nothing to do: there is nothing left to remove from these hosts", "bold green")
     elif not problems and not interrupted:
         count = f"{len(pending)} host{'s' if len(pending) != 1 else ''}"
         console.line(f"{count} torn down in {seconds:.1f} s", "bold green")

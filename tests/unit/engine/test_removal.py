@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
+from plainstack.engine.resources import Command, Directory, Resource, Unit, User
+from plainstack.engine.transaction import script
 from tests.unit.sandbox import Sandbox
 
 pytestmark = pytest.mark.programs
@@ -110,14 +111,14 @@ def test_the_uid_of_an_account_is_not_reused_while_files_of_it_are_left(host: Sa
     assert files(host) == []
 
 
-def test_an_account_is_removed_together_with_files_of_it_that_the_undo_still_keeps(host: Sandbox) -> None:
-    """Such as the settings of a service, which are readable by the group of its account."""
-    settings = File(path="/etc/web.env", content=b"SECRET=1\n", mode=0o640, owner="app-web", group="app-web")
-    assert host.deploy({"app": (*SERVICE, settings)})[-1].ok
-    (done,) = host.deploy({"app": ()})
-    assert done.ok
-    assert done.answer.notes == []
-    assert "app-web" not in host.read("/etc/passwd")
+def test_files_that_a_run_keeps_for_its_undo_do_not_keep_their_account(host: Sandbox) -> None:
+    """Such as the settings of a service, which belong to the group of its account."""
+    (host.root / "library").write_text(script.library())
+    for path, found in (("/var/lib/plainstack/runs/1/old/8", ""), ("/var/spool/upload", "/var/spool/upload")):
+        host.write(path, "x\n")
+        os.chown(host.root / path.lstrip("/"), 0, 54321)
+        _, said = host.sh(f"RUN={host.root}/run; . {host.root}/library; file_of -gid 54321", b"")
+        assert said.strip().removeprefix(str(host.root)) == found
 
 
 def test_a_plan_says_that_a_folder_is_removed_with_its_contents(host: Sandbox) -> None:
