@@ -23,10 +23,7 @@ def directives(stack: Stack) -> Iterator[str]:
     yield from _table("server_names_hash", names)
     pages = [one.health_page for one in served(stack)]
     sent = [f"{name}{page}" for name in names for page in pages if any(one.health.host for one in served(stack))]
-    services = {f"/plainstack-maintenance/{one.service}.html" for one in served(stack)}
-    yield from _table(
-        "map_hash", max(names, sent, key=len), [*names, *sent, *(f"0 {page}" for page in pages), *services]
-    )
+    yield from _table("map_hash", max(names, sent, key=len), [*names, *sent, *(f"0 {page}" for page in pages)])
     headers = max((list(one.route.headers) for one in routing.locations(stack)), key=len, default=[])
     every = chain.from_iterable(one.route.headers for one in routing.locations(stack))
     yield from _table("proxy_headers_hash", headers, [*every])

@@ -10,6 +10,7 @@ from plainstack.engine.resources import Directory, File, Resource
 from plainstack.engine.role import DeclaredSecret, Generated
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer.cache import used
 from plainstack.roles.balancer.engines import Engine
 from plainstack.roles.balancer.passwords import hashed
 from plainstack.secrets.values import Secret, Vault
@@ -61,7 +62,7 @@ def default_headers(stack: Stack) -> list[tuple[str, str]]:
     # browsers fall back to HTTP/2 (nginx issue 425). With a quic_host_key, connections that were only delayed fail too.
     found = [
         ("Alt-Svc", "'h3=\":443\"; ma=86400'" if stack.settings(Balancer).http3 else "clear"),
-        ("X-Request-ID", "$request_id"),
+        ("X-Request-ID", "$shown_id" if used(stack) else "$request_id"),
         ("X-Content-Type-Options", "$content_type_options"),
         ("X-Frame-Options", "$frame_options"),
         ("Referrer-Policy", "$referrer_policy"),
@@ -69,7 +70,7 @@ def default_headers(stack: Stack) -> list[tuple[str, str]]:
     # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.
     if isinstance(stack.settings(Balancer).tls, GivenCertificate) or stack.settings(Balancer).issuer:
         found.append(("Strict-Transport-Security", "$strict_transport"))
-    return [*found, ("Retry-After", "$retry_after")]
+    return found
 
 
 def inside(stack: Stack) -> list[str]:

@@ -65,6 +65,9 @@ def found(edge: Edge, path: str, *options: str) -> tuple[str, str]:
 def test_a_response_is_kept_for_requests_with_the_same_name_and_query(edge: Edge) -> None:
     assert found(edge, "/told?a=1")[0] == "miss"
     assert found(edge, "/told?a=1")[0] == "hit"
+    # The application has not seen this request, so it has no id.
+    assert "x-request-id: " in edge.curl(f"{SHOP}/plain/told")[1]
+    assert "x-request-id: " not in edge.curl(f"{SHOP}/told?a=1")[1]
     assert found(edge, "/told?a=2")[0] == "miss"
     assert "x-cache-status: miss" in edge.curl("https://www.shop.example/told?a=1")[1]
     assert found(edge, "/told?a=1", "-H", "Host: shop.example:8443")[0] == "miss"
