@@ -20,6 +20,10 @@ from plainstack.services import health
 from tests import inventories
 from tests.unit.services.test_site import stack_with
 
+# The functions that tell the operator something, from the frame of every script.
+FRAME = (shipped.PACKAGE / "engine/transaction/sh/frame.sh").read_text(encoding="utf-8")
+OUTPUT = FRAME[FRAME.index("emit()") : FRAME.index("\n}\n", FRAME.index("tail_of()")) + 2]
+
 
 @dataclass
 class Application:
@@ -135,7 +139,7 @@ def test_a_unit_whose_answer_will_not_change_is_not_waited_for(tmp_path: Path) -
     (tmp_path / "health").write_text(f"echo hint; echo answered 404; exit {HOPELESS}\n")
     script = f"""
         RUN={tmp_path} STEP='restart web.service'
-        emit() {{ printf '%s\\n' "$*"; }}
+        {OUTPUT}
         systemctl() {{ case $1 in is-active) echo active ;; show) echo 0 ;; esac; }}
         sleep() {{ echo slept; }}
         . {units}
@@ -167,7 +171,7 @@ def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -
     ticks.write_text("0\n")
     script = f"""
         RUN={tmp_path} STEP='restart web.service'
-        emit() {{ printf '%s\\n' "$*"; }}
+        {OUTPUT}
         systemctl() {{ case $1 in is-active) echo active ;; show) echo 0 ;; esac; }}
         sleep() {{ echo $(($(cat {ticks}) + 1)) >{ticks}; }}
         date() {{ cat {ticks}; }}
