@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.operator import Operator
+from tests.waiting import PATIENCE
 
 
 @contextmanager
@@ -59,6 +61,22 @@ def await_output(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             return seen
     raise AssertionError(f"{text!r} never came:\n{seen}")
+
+
+def await_end(process: subprocess.Popen[str]) -> str:
+    """Return the rest of the output when the process has ended; it is killed after PATIENCE.
+
+    `communicate` with a time limit loses lines that `await_output` has buffered together with the one it returned.
+    """
+    assert process.stdout
+    limit = threading.Timer(PATIENCE, process.kill)
+    limit.start()
+    try:
+        rest = process.stdout.read()
+        process.wait()
+    finally:
+        limit.cancel()
+    return rest
 
 
 def start(operator: Operator, *words: str) -> subprocess.Popen[str]:

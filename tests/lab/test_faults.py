@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 
 from tests import inventories
-from tests.lab.commands import await_output, changed, ending, holding, locking_out, start
+from tests.lab.commands import await_end, await_output, changed, ending, holding, locking_out, start
 from tests.lab.conftest import Operator
 from tests.lab.whole import await_nothing_to_deploy, await_whole
 from tests.waiting import PATIENCE
@@ -41,7 +41,7 @@ def test_a_host_cut_off_during_a_deploy_fails_within_30_seconds_and_the_others_c
         began = time.monotonic()
         await_output(process, "app1: base FAILED")
         assert time.monotonic() - began < 30
-        out, _ = process.communicate(timeout=PATIENCE)
+        out = await_end(process)
         assert "app1: base: the connection was lost" in out
         assert process.returncode == 1
         assert whole.subjects("--host=mon1", code=0) == {}
@@ -77,7 +77,7 @@ def test_ctrl_c_ends_a_deploy_in_order_and_the_next_deploy_completes_it(whole: O
     process = start(whole, "deploy")
     await_output(process, "base begins")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=PATIENCE)
+    out = await_end(process)
     assert "interrupted: every host finishes its transaction" in out
     assert "Traceback" not in out
     assert process.returncode == 130
@@ -107,7 +107,7 @@ def test_a_lockout_is_undone_even_if_the_host_boots_before_its_guard_acts(whole:
         process = start(whole, "deploy", "--host=mon1")
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
         whole.inv("lab.break", "mon1", "--power-off")
-        process.communicate(timeout=PATIENCE)
+        await_end(process)
     whole.inv("lab.mend", "mon1")
     await_nothing_to_deploy(whole, "--host=mon1")
     assert whole.on("mon1", "ls /var/lib/plainstack/runs; ls /etc/systemd/system | grep undo; :").strip() == ""

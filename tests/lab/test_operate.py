@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.lab import labs
-from tests.lab.commands import await_output, start
+from tests.lab.commands import await_end, await_output, start
 from tests.lab.conftest import Operator
 from tests.lab.whole import await_no_problems, await_nothing_to_deploy
 from tests.waiting import until
@@ -94,7 +94,7 @@ def test_a_host_is_restarted_only_when_the_balancers_use_another_one(stack: Oper
     waiting = start(stack, "restart", "web", "--process=web", "--host=app2")
     await_output(waiting, "app2: app: wait until the balancers use another host")
     stack.on("lb1", f"{UPSTREAMS} restore app1")
-    waiting.communicate()
+    await_end(waiting)
     answers = stack.on("lb2", ANSWERS).split()
     assert waiting.returncode == 0
     assert answers[1::2] == ["200"], answers

@@ -10,7 +10,7 @@ import pytest
 
 from plainstack.services.edge import Balancer
 from tests import inventories
-from tests.lab.commands import await_output, start
+from tests.lab.commands import await_end, await_output, start
 from tests.lab.conftest import Operator
 from tests.lab.load import load
 
@@ -160,7 +160,7 @@ def test_a_rollback_killed_between_two_hosts_can_be_continued(shop: Shop) -> Non
     process = start(deployed, "rollback")
     await_output(process, "app2: app begins")
     process.kill()
-    process.communicate()
+    await_end(process)
     assert shop.running()["app1"] == before != shop.running()["app2"]
     assert "inv deploy --again" in deployed.inv("deploy", code=1).err
     deployed.inv("rollback")
