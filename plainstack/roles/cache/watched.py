@@ -10,7 +10,7 @@ from plainstack.inventory import port_numbers
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.cache.settings import Cache
-from plainstack.roles.shared.alerts import alerts, names
+from plainstack.roles.shared.alerts import alerts, names, timed_out
 
 EXPORTER_PORT = port_numbers.CACHE_EXPORTER
 
@@ -26,8 +26,16 @@ def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
     yield Job("cache", on_port(stack.with_role("cache"), EXPORTER_PORT), tls=True)
 
 
-def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
+def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
     """Yield the alerts for hosts that are down, a missing primary or replica, full memory and failed writes to disk."""
     hosts = stack.with_role("cache")
     when_full = _WHEN_FULL[stack.settings(Cache).when_full.partition("-")[0]]
-    yield alerts("cache", "cache", watcher, hosts=names(hosts), replicas=len(hosts) - 1, when_full=when_full)
+    yield alerts(
+        "cache",
+        "cache",
+        watcher,
+        hosts=names(hosts),
+        replicas=len(hosts) - 1,
+        timed_out=timed_out(interval),
+        when_full=when_full,
+    )

@@ -11,7 +11,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.postgresql.layout import UNIT
-from plainstack.roles.shared.alerts import alerts, names
+from plainstack.roles.shared.alerts import alerts, names, timed_out
 
 EXPORTER_PORT = ports.POSTGRES_EXPORTER
 
@@ -29,6 +29,7 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
         "db",
         watcher,
         interval=interval,
+        timed_out=timed_out(interval),
         unit=UNIT,
         hosts=names(hosts),
         replicas=len(hosts) > 1,

@@ -18,7 +18,7 @@ from plainstack.inventory.target import LOOPBACK, Page
 from plainstack.inventory.target import Target as Tunnelled
 from plainstack.paths import TLS
 from plainstack.roles.monitoring.settings import Monitoring
-from plainstack.roles.shared.alerts import RULES
+from plainstack.roles.shared.alerts import RULES, scrape_timeout
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer, GivenCertificate
@@ -98,7 +98,8 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
     values: dict[str, Any] = {"stack": stack, "host": host, "tls": TLS}
     for folder in ("rules", "targets"):
         yield Directory(path=f"{_ETC}/{folder}")
-    yield template("monitoring", _PROMETHEUS, jobs=wanted, **values)
+    timeout = scrape_timeout(stack.settings(Monitoring).scrape_interval)
+    yield template("monitoring", _PROMETHEUS, jobs=wanted, timeout=timeout, **values)
     for job in wanted:
         path = f"{_ETC}/targets/{{job}}.yml"
         yield template("monitoring", path, at={"job": job.name}, host=host, targets=job.targets)

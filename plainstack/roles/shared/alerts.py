@@ -23,3 +23,13 @@ def alerts(role: str, name: str, host: Host, **values: Any) -> File:
 def names(hosts: Iterable[Host]) -> str:
     """Return the names of hosts, separated by commas."""
     return ", ".join(host.name for host in hosts)
+
+
+def scrape_timeout(interval: int) -> int:
+    """Return for how many seconds Prometheus waits for an exporter that it reads every `interval` seconds."""
+    return min(10, interval)
+
+
+def timed_out(interval: int) -> float:
+    """Return the number of seconds from which a failed scrape counts as one that was not answered in time."""
+    return round(0.9 * scrape_timeout(interval), 1)
