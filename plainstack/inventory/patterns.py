@@ -21,12 +21,7 @@ _MEANINGS = {
     r"^[a-z0-9][a-z0-9_-]{0,31}$": "a name of up to 32 lower-case letters, digits, '_' and '-'",
     r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$": "the name of an account",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable: letters, digits and '_'",
-    r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$": "a mail address",
     r"^[A-Za-z0-9._~+/=:-]{1,200}$": "an identifier without spaces",
-    r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$": "a name or an address, with or without a port",
-    r"^(letsencrypt|letsencrypt-staging|https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?)$": (
-        "letsencrypt, letsencrypt-staging or the https URL of an ACME directory"
-    ),
     r"^[a-z0-9]+$": "a name of lower-case letters and digits",
     r"^[a-z0-9-]{1,40}$": "a name of up to 40 lower-case letters, digits and '-'",
     r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,14}$": "the name of a network interface, such as eth0",

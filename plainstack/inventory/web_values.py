@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -31,6 +32,26 @@ def server_name(value: Any) -> Any:
         raise ValueError(f"a name with at most 63 characters between two dots, and {_LONGEST_NAME} in all")
     suggested = _suggested(value)
     raise ValueError(f"{_NAME}; write {suggested}" if suggested else _NAME)
+
+
+def _site_name(value: Any) -> Any:
+    """Check a name that clients send in a TLS handshake. Raises ValueError for an address (RFC 6066, 3)."""
+    if isinstance(value, str) and _is_address(value):
+        raise ValueError(
+            "a name: for an address, clients send no name in a TLS handshake, so it chooses no site. Without"
+            " balancer.server_names, the site answers at all its addresses"
+        )
+    if isinstance(value, str) and value.rpartition(".")[2].isdigit():
+        # URL Standard, 3.5.
+        raise ValueError("a name whose last part is not a number: browsers take such a name for an address")
+    return server_name(value)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ip_address(text.strip("[]")))
+    except ValueError:
+        return False
 
 
 def is_name(text: str) -> bool:
@@ -77,7 +98,7 @@ def _target_host(name: str, port: str | None) -> None:
 
 
 _TEXT = WithJsonSchema({"type": "string"})
-ServerName = Annotated[str, BeforeValidator(server_name), _TEXT]
+ServerName = Annotated[str, BeforeValidator(_site_name), _TEXT]
 HostHeader = Annotated[str, BeforeValidator(_one_name), _TEXT]
 RedirectTarget = Annotated[str, BeforeValidator(_target), _TEXT]
 

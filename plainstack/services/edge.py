@@ -16,18 +16,10 @@ from plainstack.inventory.values import (
     FilePath,
     Int,
     Interface,
-    Line,
     Network,
 )
 from plainstack.inventory.web_values import FileUrl, ServerName
-
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$", max_length=254)]
-KeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~+/=:-]{1,200}$")]
-Resolver = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
-Directory = Annotated[
-    str, Field(pattern=r"^(letsencrypt|letsencrypt-staging|https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?)$")
-]
+from plainstack.services.acme_settings import Acme
 
 
 def covers(pattern: str, name: str) -> bool:
@@ -40,69 +32,6 @@ class GivenCertificate(Model):
 
     certificate: FilePath = Field(description="The PEM file of the certificate chain, the site's certificate first.")
     key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
-
-
-class ExternalAccount(Model):
-    """The account that you have with an authority which issues certificates to its customers only (RFC 8555, 7.3.4)."""
-
-    key_id: KeyId = Field(description="The identifier of the key that the authority gave you; also called EAB KID.")
-
-
-class DnsChallenge(Model):
-    """How DNS records prove to the authority that the names belong to the site; wildcards need it."""
-
-    provider: Annotated[str, Field(pattern=r"^[a-z0-9]+$")] = Field(
-        description="lego's name of the DNS provider, such as `hetzner` or `rfc2136`."
-    )
-    env: dict[VariableName, Line] = Field(
-        default_factory=dict, description="The variables that lego's provider reads and that are not secrets."
-    )
-    secrets: tuple[VariableName, ...] = Field(
-        (), description="The variables that are secrets. Set each with `inv secrets.set acme/NAME`."
-    )
-    resolvers: tuple[Resolver, ...] = Field(
-        (),
-        description=(
-            "The DNS servers, as ADDRESS or ADDRESS:PORT, that tell which zone a name is in; without them, those of the"
-            " balancers' /etc/resolv.conf."
-        ),
-    )
-    wait: Bool = Field(
-        True,
-        description=(
-            "Whether to wait until all name servers of the zone have the record; `false` if the balancers cannot ask"
-            " them."
-        ),
-    )
-
-
-class Acme(Model):
-    """The authority that issues the site's certificate for `tls: acme`, over the ACME protocol (RFC 8555)."""
-
-    email: Email = Field(description="The address of the account, for the authority's messages.")
-    directory: Directory = Field(
-        "letsencrypt",
-        description=(
-            "`letsencrypt`; `letsencrypt-staging` for experiments, with high rate limits and certificates that no"
-            " browser trusts; or the URL of another authority's directory."
-        ),
-    )
-    authority: FilePath | None = Field(
-        None, description="The PEM file of the root certificates of a private authority, which systems do not trust."
-    )
-    key_type: Literal["ec256", "ec384", "rsa2048", "rsa4096"] = Field(
-        "ec256", description="The type of the certificate's key."
-    )
-    external_account: ExternalAccount | None = Field(
-        None,
-        description=(
-            "Your account with the authority, if it wants one (external account binding); its key is the secret"
-            " `acme/hmac`."
-        ),
-    )
-    dns: DnsChallenge | None = Field(
-        None, description="Proof by DNS records instead of by a page on port 80 of the balancers."
-    )
 
 
 class Pages(Model):

@@ -68,7 +68,7 @@ def files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File,
             directory=directory,
             accounts=urlsplit(directory).netloc.replace(":", "_"),
             authority=_AUTHORITY if acme.authority else "",
-            names=_names(stack),
+            names=names(stack),
             **known,
         ),
         template("balancer", f"{PROGRAM}.key", mode=0o600, key=_account_key(vault), **known),
@@ -134,12 +134,12 @@ def unissued(stack: Stack, facts: Mapping[str, str]) -> str:
     return ""
 
 
-def _names(stack: Stack) -> list[str]:
+def names(stack: Stack) -> list[str]:
     """Return the names of the certificate, without those that its wildcards cover: authorities refuse them."""
     from plainstack.roles.balancer.certificate import covers
 
-    names = stack.settings(Balancer).server_names
-    return [name for name in names if not any(covers(other, name) for other in names if other != name)]
+    given = stack.settings(Balancer).server_names
+    return [name for name in given if not any(covers(other, name) for other in given if other != name)]
 
 
 def _account_key(vault: Vault) -> Secret:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
-from plainstack.roles.balancer import address_validation, pages
+from plainstack.roles.balancer import acme_validation, address_validation, pages
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.wording import Loc
 
@@ -19,6 +19,7 @@ def contradictions(stack: Stack) -> Iterator[Problem]:
     balancer = stack.settings(Balancer)
     yield from address_validation.contradictions(stack)
     yield from _engine(stack, balancer)
+    yield from _names(balancer)
     yield from _certificate(stack, balancer)
     yield from pages.problems(stack)
 
@@ -48,8 +49,14 @@ def _problem_of_key(path: Path) -> str:
         return f"cannot be read: {error.strerror}"
 
 
+def _names(balancer: Balancer) -> Iterator[Problem]:
+    for number, name in enumerate(balancer.server_names):
+        if name in balancer.server_names[:number]:
+            yield ("balancer", "server_names", number), f"balancer.server_names.{number}: {name} is given twice"
+
+
 def _certificate(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
-    yield from _acme(stack, balancer)
+    yield from acme_validation.contradictions(stack, balancer)
     if not isinstance(balancer.tls, GivenCertificate):
         return
     from plainstack.roles.balancer import given_certificate
@@ -61,45 +68,3 @@ def _certificate(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
         )
     for key, problem in given_certificate.problems(stack, balancer.tls):
         yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
-
-
-def _acme(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
-    place: Loc = ("balancer", "acme")
-    acme = balancer.acme
-    if balancer.tls != "acme":
-        if acme is not None:
-            yield place, "balancer.acme: only `balancer.tls: acme` uses it. Set that, or remove balancer.acme"
-        return
-    if not balancer.server_names:
-        yield (
-            ("balancer", "tls"),
-            "balancer.server_names: is missing. List the names that the authority is to issue a certificate for",
-        )
-    if acme is None:
-        yield (
-            ("balancer", "tls"),
-            "balancer.acme: is missing. `tls: acme` needs the account's address: acme: {email: ops@example.com}",
-        )
-        return
-    wildcards = [name for name in balancer.server_names if name.startswith("*.")]
-    if wildcards and acme.dns is None:
-        yield (
-            place,
-            f"balancer.acme.dns: is missing. Authorities issue a certificate for {wildcards[0]} only if DNS records"
-            " prove that the zone is yours",
-        )
-    if acme.authority:
-        from plainstack.secrets import pem
-        from plainstack.secrets.pem import Unfit
-
-        try:
-            pem.certificates(stack.file(acme.authority), acme.authority)
-        except Unfit as error:
-            yield (*place, "authority"), f"balancer.acme.authority: {error}"
-    for name in sorted({*acme.dns.secrets} & {"account", "hmac"}) if acme.dns else ():
-        yield (
-            (*place, "dns", "secrets"),
-            f"balancer.acme.dns.secrets: acme/{name} is the account's own secret. Remove it",
-        )
-    for name in sorted({*acme.dns.secrets} & {*acme.dns.env}) if acme.dns else ():
-        yield (*place, "dns", "env"), f"balancer.acme.dns.env.{name}: is also one of the secrets. Remove one of them"

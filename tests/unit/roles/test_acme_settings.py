@@ -44,8 +44,12 @@ def vault(**more: str) -> Vault:
         ("  acme: {email: ops@shop.example}\n", "", "balancer.acme: is missing"),
         ("  tls: acme\n", "", "balancer.acme: only `balancer.tls: acme` uses it"),
         ("[shop.example]", "['*.shop.example']", "balancer.acme.dns: is missing"),
-        ("email: ops@shop.example", "email: ops", "balancer.acme.email: "),
+        ("email: ops@shop.example", "email: ops", "balancer.acme.email: must be a mail address"),
+        ("email: ops@shop.example", "email: a..b@b.c", "balancer.acme.email: must be a mail address"),
+        ("email: ops@shop.example", "email: a@-b.c", "balancer.acme.email: must be a mail address"),
         ("email: ops@shop.example", "email: a@b.c, directory: http://ca", "balancer.acme.directory: "),
+        ("email: ops@shop.example", "email: a@b.c, directory: 'https://-/'", "balancer.acme.directory: "),
+        ("email: ops@shop.example", "email: a@b.c, directory: 'https://ca:99999/d'", "a port from 1 to 65535"),
         ("email: ops@shop.example", "email: a@b.c, authority: none.crt", "balancer.acme.authority: none.crt"),
         ("{email: ops@shop.example}", "{mail: ops@shop.example}", "did you mean 'email'?"),
         (
