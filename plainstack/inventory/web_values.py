@@ -39,7 +39,7 @@ def _site_name(value: Any) -> Any:
     if isinstance(value, str) and _is_address(value):
         raise ValueError(
             "a name: for an address, clients send no name in a TLS handshake, so it chooses no site. Without"
-            " balancer.server_names, the site answers at all its addresses"
+            " `server_names`, the site answers at all its addresses"
         )
     if isinstance(value, str) and value.rpartition(".")[2].isdigit():
         # URL Standard, 3.5.

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from plainstack.errors import PlainstackError
 
+_BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----")
 _BLOCK = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----.*?-----END (?P=label)-----", re.S)
 # PKCS#12, as every tool writes it: a sequence whose first element is the number 3.
 _PKCS12 = re.compile(rb"\x30(?:\x80|[\x00-\x7f]|\x81.|\x82..|\x83...)\x02\x01\x03", re.S)
@@ -23,10 +24,15 @@ class Unfit(PlainstackError):
 
 
 def blocks(content: bytes, label: str) -> Iterator[bytes]:
-    """Yield the PEM blocks whose label ends with `label`, without any text between them."""
-    for block in _BLOCK.finditer(content.replace(b"\r\n", b"\n")):
+    """Yield the PEM blocks whose label ends with `label`, without any text between them.
+
+    Blocks that are indented, or have empty lines or the line ends of other systems, become those that OpenSSL reads.
+    """
+    for block in _BLOCK.finditer(content):
         if block["label"].decode().endswith(label):
-            yield block[0]
+            text = re.sub(rb"[ \t]*(\r\n?|\n)[ \t]*", b"\n", block[0])
+            # An empty line ends the headers of an encrypted key.
+            yield text if b":" in text else re.sub(rb"\n+", b"\n", text)
 
 
 def certificates(path: Path, shown: Path) -> list[x509.Certificate]:
@@ -69,9 +75,15 @@ def private_key(path: Path, shown: Path) -> PrivateKeyTypes:
 
 def _content(path: Path, shown: Path) -> bytes:
     try:
-        return path.read_bytes()
+        # A pipe would never end, and a device has no end.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise Unfit(f"{shown} is not a regular file")
+        content = path.read_bytes()
     except OSError as error:
         raise Unfit(f"{shown} cannot be read: {error.strerror}") from None
+    if len(_BEGIN.findall(content)) > len(_BLOCK.findall(content)):
+        raise Unfit(f"{shown} is damaged or cut off: a line with BEGIN has no line with END")
+    return content
 
 
 def _instead(content: bytes, shown: Path) -> str:

@@ -12,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer import requirements
 from plainstack.roles.balancer.certificate import (
     alternative_names,
     basic,
@@ -34,8 +34,6 @@ from plainstack.services.edge import Balancer, GivenCertificate
 
 Chain = Sequence[x509.Certificate]
 
-# The minimum of OpenSSL's security level 2, Debian's default, and of the CA/Browser Forum's requirements.
-_LEAST_RSA = 2048
 # Files that hold all root certificates of a system; the first is Debian's.
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -77,7 +75,8 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
 def not_now(stack: Stack, now: datetime) -> Iterator[str]:
     """Yield why a provided certificate cannot be deployed now.
 
-    It is not valid now, it leads to no trusted root, or others on this machine can read its key.
+    It is not valid now, it leads to no trusted root, browsers do not support it, or others on this machine can read
+    its key.
     """
     given = stack.settings(Balancer).tls
     if not isinstance(given, GivenCertificate):
@@ -86,6 +85,8 @@ def not_now(stack: Stack, now: datetime) -> Iterator[str]:
     if mode & 0o077:
         yield f"balancer.tls.key: {given.key}: mode {mode:04o} lets others read the key. Run: chmod 600 {given.key}"
     chain = pem.certificates(stack.file(given.certificate), given.certificate)
+    for problem in requirements.of_browsers(chain[0]):
+        yield f"balancer.tls.certificate: {given.certificate}: {_numbered(chain, 1)} {problem}"
     needed = _complete_at(chain, roots())
     if not needed:
         yield f"balancer.tls.certificate: {given.certificate}: {_incomplete(chain)}"
@@ -106,12 +107,17 @@ def chain_problems(chain: Chain) -> Iterator[str]:
     if problem := _order(chain):
         yield problem
         return
+    for number, one in enumerate(chain, 1):
+        for problem in requirements.of_any(one):
+            yield f"{_numbered(chain, number)} {problem}"
     for number, one in enumerate(chain[1:], 2):
         constraints = basic(one)
-        if (constraints is None and not self_signed(one)) or (constraints and not constraints.ca):
+        if not requirements.may_sign(one):
             yield (
                 f"{_numbered(chain, number)} is not an authority's, so it cannot have signed the certificate before it"
             )
+        elif name := requirements.forbidden_name(one, chain[0]):
+            yield f"{_numbered(chain, number)} permits no certificate for {name} (name constraints)"
         elif constraints and constraints.path_length is not None and number - 2 > constraints.path_length:
             yield f"{_numbered(chain, number)} allows {constraints.path_length} authorities below it, but has more"
 
@@ -125,12 +131,8 @@ def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:
             " it"
         )
         return
-    usage = extension(leaf, x509.ExtendedKeyUsage)
-    if usage and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage):
-        yield f"{_numbered(chain, 1)} is not for servers (extended key usage)"
-    key = leaf.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA:
-        yield f"its RSA key has {key.key_size} bits. Clients and the balancer refuse less than {_LEAST_RSA}"
+    for problem in requirements.of_site(leaf):
+        yield f"{_numbered(chain, 1)} {problem}"
     covered = alternative_names(leaf)
     for name in names:
         if not any(covers(pattern, name) for pattern in covered):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from plainstack.inventory.stack import Stack
@@ -21,7 +21,7 @@ from plainstack.roles.balancer import given_certificate
 from plainstack.services.edge import Balancer, GivenCertificate
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 PEM = serialization.Encoding.PEM
 DER = serialization.Encoding.DER
 PLAIN = serialization.NoEncryption()
@@ -42,6 +42,7 @@ class Signed:
     key: Key = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     usage: x509.ObjectIdentifier | None = None
     offered_at: str = ""
+    more: tuple[x509.ExtensionType, ...] = ()
 
     def __post_init__(self) -> None:
         signer = self.issuer or self
@@ -65,7 +66,10 @@ class Signed:
             place = x509.UniformResourceIdentifier(self.offered_at)
             access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)
             builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
-        self.certificate = builder.sign(signer.key, hashes.SHA256())
+        for each in self.more:
+            builder = builder.add_extension(each, critical=True)
+        own = isinstance(signer.key, ed25519.Ed25519PrivateKey)
+        self.certificate = builder.sign(signer.key, None if own else hashes.SHA256())
 
     @property
     def pem(self) -> str:

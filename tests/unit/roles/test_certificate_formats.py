@@ -127,3 +127,14 @@ def test_text_around_certificates_and_keys_in_the_files_is_ignored(given: Given,
     assert given.problems("shop.example") == []
     assert pki.blocks(given.folder / given.certificate, "CERTIFICATE") == chain
     assert pki.blocks(given.folder / given.key, "PRIVATE KEY") == SITE.key_pem
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("between", ["\r", "\n    ", "\n\n", "  \n"])
+def test_a_file_with_odd_lines_reaches_the_balancer_in_a_form_that_openssl_reads(given: Given, between: str) -> None:
+    given.write(SITE, LOWER, UPPER)
+    path = given.folder / given.certificate
+    chain = path.read_text()
+    path.write_text(chain.replace("\n", between))
+    assert given.problems("shop.example") == []
+    assert pki.blocks(path, "CERTIFICATE") == chain

@@ -136,7 +136,8 @@ def test_a_key_or_signature_that_clients_reject_is_reported(given: Given) -> Non
     short = rsa.generate_private_key(65537, 1024)
     given.write(Signed("shop.example", ROOT, ca=False, key=short))
     assert given.problems() == [
-        "certificate: site.pem: its RSA key has 1024 bits. Clients and the balancer refuse less than 2048"
+        "certificate: site.pem: certificate 1 (shop.example) has an RSA key with 1024 bits. Clients and the balancer"
+        " refuse less than 2048"
     ]
     given.write(Signed("shop.example", ROOT, ca=False, usage=ExtendedKeyUsageOID.CLIENT_AUTH))
     assert "is not for servers" in given.problems()[0]
