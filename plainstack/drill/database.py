@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections import defaultdict
 from typing import cast
 
@@ -16,6 +17,7 @@ from plainstack.postgresql.settings import Database
 from plainstack.ssh.session import Session
 
 READY = f"{BIN}/pg_isready -q -t 1"
+SETTLED_WITHIN = 15.0
 
 _PREPARE = """
 set client_min_messages = warning;
@@ -57,10 +59,23 @@ def final_read(stack: Stack, primary: Session, drill: str) -> Stored:
 
 
 def clean_up(stack: Stack, primary: Session, drill: str) -> None:
-    """Remove the rows of this drill, and those that a killed drill left behind."""
+    """Remove the rows of this drill, and those that a killed drill left behind. Raises HostFailed.
+
+    A slow service may still store, for up to SETTLED_WITHIN seconds, what clients have stopped waiting for; a row that
+    refers to one that is being removed makes the removal fail.
+    """
     found = requests.writes(stack)
     statements = _FORGET + (requests.statement(found[1].clean_up, drill) if found else "")
-    _psql(stack, primary, statements, "remove the drill's rows")
+    give_up = time.monotonic() + SETTLED_WITHIN
+    while True:
+        try:
+            _psql(stack, primary, statements, "remove the drill's rows")
+        except HostFailed:
+            if time.monotonic() >= give_up:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _psql(stack: Stack, session: Session, statements: str, step: str) -> str:
