@@ -11,6 +11,10 @@ from plainstack.secrets.rotation import RotationStrategy
 LENGTHS = (16, 512)
 # The maximum length of a value, in bytes.
 LONGEST = 64 << 10
+# crypt(3) hashes no longer ones, so no login would succeed (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt, with a NUL).
+_LONGEST_PASSWORD = 511
+# RFC 7617, 2.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Characters that need no quoting in a password file, an environment file, a header or a URL.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
 # ROLE/NAME in lower case, or SERVICE/NAME where NAME is the name of an environment variable.
@@ -22,11 +26,13 @@ class Generated:
     """A random value of `length` characters, generated when it is first needed.
 
     A person may replace it: with any text if `any_text` is set, otherwise only with characters that need no quoting in
-    a password file, a header or a URL. Raises ValueError if the length is out of range.
+    a password file, a header or a URL. `password` restricts any text to what users can log in with over HTTP. Raises
+    ValueError if the length is out of range.
     """
 
     length: int = 32
     any_text: bool = False
+    password: bool = False
 
     def __post_init__(self) -> None:
         least, most = LENGTHS
@@ -67,6 +73,11 @@ def unfit(value: str, origin: Origin) -> str:
         return "must not contain a NUL character"
     if isinstance(origin, Given) and origin.form and not re.fullmatch(origin.form, value):
         return f"must be {origin.described}"
+    if isinstance(origin, Generated) and origin.password:
+        if _CONTROL.search(value):
+            return "must not contain line breaks and other control characters, which nobody can type"
+        if len(value.encode()) > _LONGEST_PASSWORD:
+            return f"must not have more than {_LONGEST_PASSWORD} bytes, the limit of crypt(3)"
     if len(value.encode()) > LONGEST:
         return f"must not have more than {LONGEST:,} bytes"
     return ""

@@ -25,7 +25,7 @@ _USERS = "/etc/plainstack/balancer/users"
 def declared(stack: Stack) -> Iterator[DeclaredSecret]:
     """Yield the passwords of all users of routes."""
     for user in dict.fromkeys(user for one in routing.locations(stack) for user in one.route.users):
-        yield DeclaredSecret(_secret_name(user), "at once", Generated(24, any_text=True))
+        yield DeclaredSecret(_secret_name(user), "at once", Generated(24, any_text=True, password=True))
 
 
 def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[Resource]:

@@ -146,6 +146,58 @@ def test_vary_keeps_a_response_for_each_kind_of_request(edge: Edge) -> None:
     ]
 
 
+def test_a_client_gets_a_compressed_response_only_if_it_accepts_one(edge: Edge) -> None:
+    """The kept response is not compressed, whoever asked for it first."""
+    gzip = ("-H", "Accept-Encoding: gzip")
+    for first, second in ((gzip, ()), ((), gzip)):
+        path = f"/text-{200 + len(first)}"
+        for number, options in enumerate((first, second, first)):
+            ran = subprocess.run(
+                ["curl", "-sik", "--connect-to", f"::127.0.0.1:{edge.port}", *options, f"{SHOP}{path}"],
+                capture_output=True,
+                check=True,
+            )
+            head = ran.stdout.partition(b"\r\n\r\n")[0].decode().lower()
+            assert ("content-encoding: gzip" in head) == (options == gzip)
+            assert "vary: accept-encoding" in head
+            assert f"x-cache-status: {'hit' if number else 'miss'}" in head
+
+
+def test_what_the_application_has_compressed_is_kept_only_with_vary(edge: Edge) -> None:
+    clients = (("-H", "Accept-Encoding: gzip"), ("-H", "Accept-Encoding: br"), ("-H", "Accept-Encoding: gzip"))
+    for vary, seen in (
+        ("", ["miss", "miss", "miss"]),
+        ("&Vary=Cookie", ["miss", "miss", "miss"]),
+        ("&Vary=Accept-Encoding", ["miss", "miss", "hit"]),
+        ("&Vary=cookie%2C+accept-encoding", ["miss", "miss", "hit"]),
+    ):
+        assert [found(edge, f"/told?Content-Encoding=gzip{vary}", *options)[0] for options in clients] == seen
+
+
+def test_a_client_that_has_a_response_is_told_so_by_the_cache(edge: Edge) -> None:
+    path = "/told?ETag=%22abc%22"
+    for status in ("miss", "hit"):
+        code, headers, body = edge.curl(f"{SHOP}{path}", "-H", 'If-None-Match: "abc"')
+        assert (code, body, f"x-cache-status: {status}" in headers) == ("304", "", True)
+    # The application was asked for the whole response.
+    assert "if-none-match" not in found(edge, path)[1].lower()
+
+
+def test_the_first_request_for_a_range_keeps_the_whole_response(edge: Edge) -> None:
+    path = "/told?Accept-Ranges=bytes&first"
+    assert found(edge, path, "-r", "2-5")[0] == "miss"
+    status, whole = found(edge, path)
+    assert (status, "range:" in whole.lower()) == ("hit", False)
+    assert found(edge, path, "-r", "2-5") == ("hit", whole[2:6])
+
+
+def test_a_post_goes_to_the_application_and_leaves_the_kept_response(edge: Edge) -> None:
+    path = "/told?post"
+    assert [found(edge, path)[0] for _ in range(2)] == ["miss", "hit"]
+    assert found(edge, path, "-d", "a=1") == ("", "fine\n")
+    assert found(edge, path)[0] == "hit"
+
+
 def test_head_and_ranges_are_answered_from_the_response_to_get(edge: Edge) -> None:
     path = "/told?Accept-Ranges=bytes&ranges"
     assert found(edge, path, "-I")[0] == "miss"
