@@ -199,7 +199,7 @@ def _curl(stack: Stack, address: str, path: str, scheme: str = "https", known_as
         trusted = SITE_CERTIFICATE
     elif stack.settings(Balancer).issuer:
         trusted = acme.TRUSTED
-    words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
+    words = ["curl", "-sS", "-m", "20", "-o", "/dev/null", "--cacert", trusted]
     return shlex.join([*words, *site.of_visitor(stack, path, address, scheme, known_as).curl()])
 
 

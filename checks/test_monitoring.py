@@ -40,8 +40,10 @@ _METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|p
 def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:
     """Return Prometheus' answer once `settled` accepts it, or the last one after _PATIENCE seconds."""
     end = time.monotonic() + _PATIENCE
+    # Just after a start, Prometheus refuses connections and then requests: it still reads its data.
+    curl = "curl -fsS -m 10 --retry 60 --retry-delay 1 --retry-connrefused --retry-max-time 45 %s"
     while True:
-        answer = json.loads(host.check_output("curl -fsS -m 10 %s", f"{_API}/{path}"))["data"]
+        answer = json.loads(host.check_output(curl, f"{_API}/{path}"))["data"]
         if settled(answer) or time.monotonic() > end:
             return answer
         time.sleep(1)

@@ -6,6 +6,15 @@ from __future__ import annotations
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def journal(unit: str, *options: str) -> str:
+    """Return shell code for root that prints a unit's log, limited by `options` of journalctl.
+
+    The code first waits until the journal has what was logged before: on a busy host, that follows later.
+    """
+    show = " ".join(["journalctl", f"--unit={unit}", *options, "--no-pager", "--quiet", "--output=cat"])
+    return f"{{ timeout 5 journalctl --sync >/dev/null 2>&1 || :; {show}; }}"
+
+
 def await_condition(condition: str, complaint: str, *, tries: int, pause: float, otherwise: str = "") -> str:
     """Return shell code that waits until `condition` holds, and fails with `complaint` if it never does.
 

@@ -106,6 +106,8 @@ def shell(code: str) -> None:
 
 def said(watchdog: str, since: float) -> list[tuple[float, str]]:
     """Return the watchdog's messages since a time, each with the seconds since then."""
+    # On a busy host, what was said a moment ago is not in the journal yet.
+    subprocess.run(["timeout", "5", "journalctl", "--sync"], capture_output=True, check=False)
     command = ["journalctl", "--no-pager", "-o", "json", "-u", watchdog, f"--since=@{int(since)}"]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     found = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from plainstack.postgresql.layout import AS_POSTGRES, UNIT
 from plainstack.postgresql.shell_paths import BIN, DEGRADED
-from plainstack.shell import await_condition
+from plainstack.shell import await_condition, journal
 
 METRIC = "${ROOT:-}/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
 
 PSQL = f"{AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtq"
-JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 >&2"
+JOURNAL = f"{journal(UNIT, '--lines=6')} >&2"
 
 NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
 

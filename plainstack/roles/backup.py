@@ -33,6 +33,7 @@ from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
 from plainstack.services.folders import kept
+from plainstack.shell import journal
 from plainstack.wording import Loc
 
 _CONFIG = "/etc/barman.d/main.conf"
@@ -136,7 +137,7 @@ timeout {_PATIENCE} systemctl start {_FULL} || code=$?
 if [ $code = 124 ]; then
     echo 'the first backup takes longer than {_PATIENCE // 60} minutes; it continues: deploy again when it is done'
 else
-    journalctl --unit={_FULL} --invocation=0 --no-pager --quiet --output=cat --lines=12
+    {journal(_FULL, "--invocation=0", "--lines=12")}
 fi
 exit 1
 """

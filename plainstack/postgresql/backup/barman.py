@@ -9,7 +9,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql.hosts import barman_hosts
 from plainstack.postgresql.layout import PORT
-from plainstack.shell import await_condition
+from plainstack.shell import await_condition, journal
 
 HOME = "/var/lib/barman"
 KINDS = ("full", "incremental")
@@ -21,7 +21,7 @@ RECEIVER = "barman_receive_wal"
 # Only the unit's own receiver counts: if Barman's cron starts one first, the unit cannot start its own.
 RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'
 
-WHY_NO_WAL = f"journalctl --unit={RECEIVER_UNIT} --no-pager --quiet --output=cat --lines=8 >&2"
+WHY_NO_WAL = f"{journal(RECEIVER_UNIT, '--lines=8')} >&2"
 
 
 def unit(kind: str) -> str:

@@ -19,6 +19,7 @@ from plainstack.postgresql.backup import barman
 from plainstack.postgresql.backup.schedule import calendars
 from plainstack.postgresql.settings import NEVER, Backup
 from plainstack.services import folders
+from plainstack.shell import journal
 
 # No Barman server can have the folder's name, because it begins with an underscore.
 ROOT = f"{barman.HOME}/_folders"
@@ -78,10 +79,10 @@ def run_script(unit: str) -> str:
 
     It continues if the connection breaks. If another run is under way, it waits for that.
     """
+    options = ("--invocation=0", "--priority=err", "--identifier=python3", "--lines=40")
     return f"""\
 systemctl reset-failed {unit}.service 2>/dev/null || :
-systemctl start {unit}.service 2>/dev/null || journalctl --unit={unit}.service --invocation=0 --priority=err \\
-    --identifier=python3 --no-pager --quiet --output=cat --lines=40 >&2
+systemctl start {unit}.service 2>/dev/null || {journal(f"{unit}.service", *options)} >&2
 {_AS_BARMAN} list
 """
 

@@ -21,6 +21,7 @@ from plainstack.postgresql.second_copy_settings import OF_BUCKET, OF_MACHINE, Bu
 from plainstack.postgresql.settings import Backup
 from plainstack.secrets.values import Vault
 from plainstack.services.folders import kept
+from plainstack.shell import journal
 from plainstack.wording import Loc
 
 PROGRAM = "/usr/local/lib/plainstack/second_copy"
@@ -195,12 +196,12 @@ def fetch_script() -> str:
     `files` and which one. It continues if the connection breaks.
     """
     unit = "plainstack-fetch-copy@all.service"
-    said = f"journalctl --unit={unit} --invocation=0 --identifier=python3 --no-pager --quiet --output=cat"
+    options = ("--invocation=0", "--identifier=python3")
     return f"""\
 systemctl reset-failed {unit} 2>/dev/null || :
 systemctl start {unit} || {{
-    {said} --lines=12 >&2
+    {journal(unit, *options, "--lines=12")} >&2
     exit 1
 }}
-{said} | sed -n 's/^fetched //p'
+{journal(unit, *options)} | sed -n 's/^fetched //p'
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import barman
+from plainstack.shell import journal
 
 # EX_TEMPFAIL of sysexits.h: the same request may succeed later.
 BUSY = 75
@@ -73,7 +74,7 @@ def explain_script(stack: Stack, kind: str) -> str:
 echo '=== free'
 df --output=avail -B1 ${{ROOT:-}}{barman.HOME} | tail -n 1
 echo '=== journal'
-journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=40
+{journal(unit, "--invocation=0", "--lines=40")}
 echo '=== log'
 since=$(TZ=UTC systemctl show --property=ExecMainStartTimestamp --value {unit})
 since=$(date -d "$since" '+%F %T' 2>/dev/null || date '+%F %T')

@@ -13,6 +13,7 @@ from plainstack.postgresql.restore.acts import Act, RestoreStep
 from plainstack.postgresql.restore.situation import RECORDS, SCRATCH
 from plainstack.services import maintenance
 from plainstack.services.folders import Kept
+from plainstack.shell import journal
 
 
 def body(stack: Stack, step: RestoreStep, who: str) -> str:
@@ -133,7 +134,7 @@ take() {{
     systemctl start {unit}
 }}
 take || take || {{
-    journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=12 _TRANSPORT=stdout >&2
+    {journal(unit, "--invocation=0", "--lines=12", "_TRANSPORT=stdout")} >&2
     {barman.WHY_NO_WAL}
     exit 1
 }}

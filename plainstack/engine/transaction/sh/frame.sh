@@ -43,6 +43,8 @@ fail() {
 show_journal() {
     [ -n "$UNIT" ] || return 0
     systemctl status --no-pager --lines=0 "$UNIT" 2>&1 | sed -n 's/^ *Active: /@tail	/p'
+    # On a busy host, what the unit has just said is not in the journal yet.
+    timeout 5 journalctl --sync >/dev/null 2>&1 || :
     journalctl --no-pager --quiet -o cat -n 12 -u "$UNIT" 2>/dev/null | sed 's/^/@tail	/'
 }
 

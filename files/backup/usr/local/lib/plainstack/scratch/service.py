@@ -183,6 +183,8 @@ def said(unit: str, *options: str) -> str:
     """Return the last lines in the journal about a unit, limited by options of journalctl."""
     words = ["journalctl", f"--unit={unit}", "--invocation=0", "--quiet", "--no-pager", "--output=cat", "--lines=12"]
     words += options
+    # On a busy host, what the unit has just said is not in the journal yet.
+    subprocess.run(["timeout", "5", "journalctl", "--sync"], capture_output=True, check=False)
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
