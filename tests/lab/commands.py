@@ -6,9 +6,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from plainstack.engine.paths import LOCK
 from tests.lab.operator import Operator
 from tests.waiting import PATIENCE
 
@@ -52,6 +54,22 @@ def locking_out(operator: Operator) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def waiting_to_start(operator: Operator, host: str, unit: str) -> Iterator[None]:
+    """Let each start of a unit on a host last until the end of the `with` block."""
+    folder = f"/run/systemd/system/{unit}.d"
+    drop_in = f"""[Service]
+TimeoutStartSec=infinity
+ExecStartPre=/bin/sh -c 'while [ -e {folder}/wait ]; do sleep 0.1; done'
+"""
+    operator.on(host, f"mkdir -p {folder}; touch {folder}/wait; cat >{folder}/wait.conf <<'END'\n{drop_in}END\n")
+    operator.on(host, "systemctl daemon-reload")
+    try:
+        yield
+    finally:
+        operator.on(host, f"rm -r {folder}; systemctl daemon-reload")
+
+
 def await_output(process: subprocess.Popen[str], text: str) -> str:
     """Return the output up to and including the line that contains a text."""
     assert process.stdout
@@ -77,6 +95,14 @@ def await_end(process: subprocess.Popen[str]) -> str:
     finally:
         limit.cancel()
     return rest
+
+
+def kill(operator: Operator, process: subprocess.Popen[str], *hosts: str) -> None:
+    """Kill a command, and wait until these hosts have released its locks: their sshd notices its end a moment later."""
+    process.kill()
+    process.wait()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda host: operator.on(host, f"flock -w {PATIENCE} {LOCK} true"), hosts))
 
 
 def start(operator: Operator, *words: str) -> subprocess.Popen[str]:

@@ -41,7 +41,8 @@ def hosts(lab: str) -> float:
     """Return the CPU seconds that a lab's hosts have used since the lab was started."""
     try:
         text = (cgroup.tree() / lab / "cpu.stat").read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except OSError:
+        # There is none, or it is being removed.
         return 0.0
     return int(text.split()[1]) / 1e6
 

@@ -13,6 +13,7 @@ import yaml
 
 from tests.lab.labs import PACKAGES, lab
 from tests.lab.operator import Operator
+from tests.waiting import until
 
 SOURCE = Path(__file__).parent / "services" / "api"
 # The package index has only the source of this package.
@@ -153,6 +154,9 @@ def test_a_fatal_hook_that_fails_after_the_start_takes_its_host_back(stack: Oper
     said = stack.inv("deploy", code=1).text
     assert "app1: app: run api: after check" in said
     assert "this host returns to the previous release" in said
+    # The undo restarts the previous command; its server listens a moment after systemd has started it.
+    there = "$(hostname -I | cut -d' ' -f1)"
+    until(lambda: stack.on("app1", f"curl -sS --max-time 20 http://{there}:8010/", check=False), "app1 answers again")
     assert {host: asked(stack, host)["folder"] for host in ("app1", "app2")} == before
 
 

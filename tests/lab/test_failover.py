@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from plainstack.postgresql.layout import FENCED, REWINDING
 from plainstack.postgresql.server_scripts import METRIC
 from tests import inventories
+from tests.lab.commands import await_output, kill
 from tests.lab.conftest import Operator
 from tests.lab.database import Database
 from tests.waiting import until
@@ -105,12 +105,8 @@ def test_a_promotion_that_died_after_fencing_is_completed_by_repeating_it(databa
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert run.stdout
-    for said in run.stdout:
-        if f"{new}: fence off" in said:
-            break
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    await_output(run, f"{new}: fence off")
+    kill(database.operator, run, *HOSTS)
     database.operator.fab("promote", "--yes", code=None)
     assert "Next: fab failover rejoin" in database.operator.fab("promote", "--yes").out
     database.operator.fab("rejoin")
@@ -152,8 +148,10 @@ def test_a_setting_that_needs_a_restart_is_reported_and_reloads_still_work(datab
         database.sql(follower, "alter system reset max_worker_processes")
         by_hand = "echo '# by hand' >>/etc/postgresql/17/main/pg_hba.conf"
         database.operator.on(follower, by_hand)
-        # Only after this reload does PostgreSQL report that the setting needs a restart.
+        # Only after this reload, which it does a moment later, does PostgreSQL report that the setting needs a restart.
         database.operator.inv("deploy", f"--host={follower}")
+        waits = "select pending_restart from pg_settings where name = 'max_worker_processes'"
+        database.await_sql(follower, waits, "t")
         database.operator.on(follower, by_hand)
         said = database.operator.inv("deploy", f"--host={follower}").out
         assert f"{follower}: max_worker_processes: changed, but takes effect only when PostgreSQL restarts" in said

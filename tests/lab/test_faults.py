@@ -8,12 +8,23 @@ import time
 from itertools import pairwise
 
 from tests import inventories
-from tests.lab.commands import await_end, await_output, changed, ending, holding, locking_out, start
+from tests.lab.commands import (
+    await_end,
+    await_output,
+    changed,
+    ending,
+    holding,
+    kill,
+    locking_out,
+    start,
+    waiting_to_start,
+)
 from tests.lab.conftest import Operator
 from tests.lab.whole import await_nothing_to_deploy, await_whole
 from tests.waiting import PATIENCE
 
 DISKS = "app2: 500M"
+EXPORTER = "prometheus-node-exporter.service"
 
 
 def test_an_unreachable_host_fails_alone_and_is_repaired_when_it_is_back(whole: Operator) -> None:
@@ -30,55 +41,46 @@ def test_an_unreachable_host_fails_alone_and_is_repaired_when_it_is_back(whole: 
 def test_a_host_cut_off_during_a_deploy_fails_within_30_seconds_and_the_others_continue(whole: Operator) -> None:
     for host in ("app1", "mon1"):
         whole.on(host, "echo x >>/etc/default/prometheus-node-exporter")
-    # Make the restart slow enough to cut the host off during it.
-    whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
-    drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
-    whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}; systemctl daemon-reload")
-    process = start(whole, "deploy")
-    try:
-        await_output(process, "app1: base: restart prometheus-node-exporter.service")
-        whole.inv("lab.break", "app1", "--cut")
-        began = time.monotonic()
-        await_output(process, "app1: base FAILED")
-        assert time.monotonic() - began < 30
-        out = await_end(process)
-        assert "app1: base: the connection was lost" in out
-        assert process.returncode == 1
-        assert whole.subjects("--host=mon1", code=0) == {}
-    finally:
-        whole.inv("lab.mend", "app1")
-        whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
+    with waiting_to_start(whole, "app1", EXPORTER):
+        process = start(whole, "deploy")
+        try:
+            await_output(process, f"app1: base: restart {EXPORTER}")
+            whole.inv("lab.break", "app1", "--cut")
+            began = time.monotonic()
+            await_output(process, "app1: base FAILED")
+            assert time.monotonic() - began < 30
+            out = await_end(process)
+            assert "app1: base: the connection was lost" in out
+            assert process.returncode == 1
+            assert whole.subjects("--host=mon1", code=0) == {}
+        finally:
+            whole.inv("lab.mend", "app1")
     # The host has given up the lost connection, too, and released the lock.
     whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
 
 
 def test_a_second_deploy_is_refused_and_names_the_lock_holder_and_the_lock_ends_with_its_run(whole: Operator) -> None:
     whole.on("app1", "echo x >>/etc/default/prometheus-node-exporter; echo 'x' >>/etc/hosts")
-    drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
-    whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
-    whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}; systemctl daemon-reload")
-    process = start(whole, "deploy")
-    try:
-        await_output(process, "app1: base: restart prometheus-node-exporter.service")
-        second = whole.inv("deploy", code=1)
-        assert process.poll() is None, "it has waited for the first"
-        assert re.search(r"app1: another run is at work: \w+@\S+ \(pid \d+\) since 20\S+Z: inv deploy", second.err)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
-    finally:
-        process.kill()
-        whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
+    with waiting_to_start(whole, "app1", EXPORTER):
+        process = start(whole, "deploy")
+        try:
+            await_output(process, f"app1: base: restart {EXPORTER}")
+            second = whole.inv("deploy", code=1)
+            assert process.poll() is None, "it has waited for the first"
+            assert re.search(r"app1: another run is at work: \w+@\S+ \(pid \d+\) since 20\S+Z: inv deploy", second.err)
+        finally:
+            kill(whole, process, "app1")
 
 
 def test_ctrl_c_ends_a_deploy_in_order_and_the_next_deploy_completes_it(whole: Operator) -> None:
     for host in ("app1", "mon1"):
         whole.on(host, "echo x >>/etc/default/prometheus-node-exporter; rm /etc/iptables/plainstack.v4")
-    process = start(whole, "deploy")
-    await_output(process, "base begins")
-    process.send_signal(signal.SIGINT)
-    out = await_end(process)
-    assert "interrupted: every host finishes its transaction" in out
+    with waiting_to_start(whole, "app1", EXPORTER):
+        process = start(whole, "deploy")
+        await_output(process, f"app1: base: restart {EXPORTER}")
+        process.send_signal(signal.SIGINT)
+        out = await_output(process, "interrupted: every host finishes its transaction")
+    out += await_end(process)
     assert "Traceback" not in out
     assert process.returncode == 130
     for host in ("app1", "mon1"):

@@ -87,6 +87,8 @@ def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
     environment = {**os.environ, "PLAINSTACK_TEST_LAB": name}
     try:
         with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL) as run:
+            # Its start, and that of its lab, which may wait for other labs of this machine, take their time.
+            until(lambda: Path(f"/var/tmp/plainstack-{name}").exists() or run.poll() is not None)
             begun = until(lambda: [*(cgroup.tree() / f"{name}-lab").glob("*/boot-*")] or run.poll() is not None)
             assert begun is not True, "it ended"
             run.send_signal(signal.SIGKILL)

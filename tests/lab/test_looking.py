@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 
 from plainstack.drill.load import Site
@@ -34,6 +35,14 @@ def site(stack: Stack, url: str) -> str:
     assert there.port
     name = str(stack.settings(Balancer).virtual_address)
     return Site(there.hostname, name, context, path=there.path, port=there.port).get(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready(deployed: Operator) -> None:
+    """Wait until the programs behind the pages answer: the hosts have just booted, and these still read their data."""
+    for port in (9090, 9093):
+        ask = f"curl -sf -o /dev/null http://127.0.0.1:{port}/-/ready"
+        deployed.on("mon1", f"timeout {PATIENCE} sh -c 'until {ask}; do sleep 0.2; done'")
 
 
 @contextmanager

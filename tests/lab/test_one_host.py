@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import inventories
-from tests.lab.commands import await_output, start
+from tests.lab.commands import await_output, kill, start
 from tests.lab.labs import UNSCHEDULED, lab
 from tests.lab.operator import Operator
 
@@ -71,8 +71,7 @@ def test_one_deploy_is_enough_and_every_promise_holds(one: Operator, roles: str)
 def test_a_teardown_that_was_killed_once_leaves_the_host_as_it_was(one: Operator, bare: set[str]) -> None:
     process = start(one, "teardown", "--data", "--yes")
     await_output(process, "app done")
-    process.kill()
-    process.wait()
+    kill(one, process, "one")
     torn = one.json("teardown", "--data", "--yes")
     assert (torn["failed"], torn["stays"]) == ({}, {})
     assert {line for line in {*one.on("one", STATE).splitlines()} ^ bare if not CACHES.search(line)} == set()

@@ -10,7 +10,7 @@ import pytest
 
 from plainstack.services.edge import Balancer
 from tests import inventories
-from tests.lab.commands import await_end, await_output, start
+from tests.lab.commands import await_output, kill, start
 from tests.lab.conftest import Operator
 from tests.lab.load import load
 
@@ -157,10 +157,12 @@ def test_a_rollback_killed_between_two_hosts_can_be_continued(shop: Shop) -> Non
     deployed, before = shop.operator, shop.release()
     shop.style("another")
     deployed.inv("deploy")
+    # The rollback waits before the second host, for longer than the kill may take, until this balancer uses the first.
+    deployed.on("lb1", "/etc/plainstack/balancer/upstreams drain app1")
     process = start(deployed, "rollback")
     await_output(process, "app2: app begins")
-    process.kill()
-    await_end(process)
+    kill(deployed, process, *APPS)
+    deployed.on("lb1", "/etc/plainstack/balancer/upstreams restore app1")
     assert shop.running()["app1"] == before != shop.running()["app2"]
     assert "inv deploy --again" in deployed.inv("deploy", code=1).err
     deployed.inv("rollback")

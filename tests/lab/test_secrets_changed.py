@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from plainstack.secrets import store, store_files
+from tests.lab.commands import await_output, kill, start
 from tests.lab.conftest import Operator
 from tests.lab.load import load
 from tests.lab.test_secrets import stack_of
@@ -79,16 +79,10 @@ def test_a_token_is_accepted_for_its_grace_period_and_an_old_store_does_not_brin
 
 def test_an_interrupted_rotation_continues(whole: Operator, tmp_path: Path) -> None:
     """The operator's process is killed: the site keeps working, and the same command continues the rotation."""
-    inv = str(Path(sys.executable).with_name("inv"))
-    line = [inv, "secrets.rotate", "postgres/app", f"--inventory={whole.inventory}"]
     with load(whole, tmp_path / "requests", rate=10) as requests:
-        running = subprocess.Popen(line, cwd=whole.project, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
-        assert running.stdout
-        for text in running.stdout:
-            if "app1: app begins" in text:
-                break
-        running.kill()
-        running.wait()
+        running = start(whole, "secrets.rotate", "postgres/app")
+        await_output(running, "app1: app begins")
+        kill(whole, running, "app1", "app2", "db1", "db2")
         begun = store.read(stack_of(whole)).entries["postgres/app"]
         assert begun.previous is not None
         assert (

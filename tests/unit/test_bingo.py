@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 from tests import postgresql
 from tests.ports import free_port
 from tests.unit.conftest import ROOT
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 SOURCE = ROOT / "apps/bingo"
 SICK = (500, "We all gonna die\n")
@@ -152,9 +152,9 @@ def test_the_server_answers_its_pages_from_the_database(program: Path, database:
         assert [get(port, path)[0] for path in ("/session/4", "/session/x", "/")] == [404, 404, 404]
         # Connections that the database has closed are replaced.
         with psycopg.connect(make_conninfo(**parameters(database)), autocommit=True) as connection:
-            connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'bingo'"
-            )
+            # With a time limit, it returns when their processes have ended.
+            ended = f"select pg_terminate_backend(pid, {PATIENCE}000) from pg_stat_activity"
+            connection.execute(f"{ended} where application_name = 'bingo'")
         assert get(port, "/db_dummy") == (200, "ok\n")
 
 
