@@ -35,7 +35,8 @@ class Unit(Resource):
     before anything changes. Every probe runs the shell command `intact`; if it fails, a reload is owed. `guarded` arms
     the lock-out guard: the host rolls the transaction back unless a new connection confirms it. `snapshot` and
     `restore` are shell commands that save and restore kernel state that no file holds; $KEEP names the directory for
-    it.
+    it. `in_use` are folders, with a / at the end, whose files the running unit opens by the names in its configuration:
+    those that are no longer declared are removed after it has loaded its new configuration.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Unit(Resource):
     guarded: bool = False
     snapshot: str = ""
     restore: str = ""
+    in_use: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

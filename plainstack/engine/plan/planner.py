@@ -10,13 +10,13 @@ from plainstack.engine.kinds.kind import Leaves, Situation
 from plainstack.engine.kinds.paths import state_of, writes
 from plainstack.engine.kinds.registry import kind_named, kind_of, place_left, place_of
 from plainstack.engine.observed import Entry, Observed
-from plainstack.engine.plan.actions import HostPlan, Record, Transaction, UnitAction
+from plainstack.engine.plan.actions import HostPlan, Record, Remove, Transaction, UnitAction
 from plainstack.engine.plan.ahead import split
 from plainstack.engine.plan.author import Stamp
 from plainstack.engine.plan.manifest import entries_between, manifest_entries
 from plainstack.engine.plan.packages import Desired, before_apt, consented, in_apts_way, packages
 from plainstack.engine.plan.units import daemon_reload, stale_stamps
-from plainstack.engine.resources import File, Package, Preseed, Resource, Validation
+from plainstack.engine.resources import File, Package, Preseed, Resource, Unit, Validation
 from plainstack.engine.stamps import is_unit_file
 
 __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
@@ -86,12 +86,15 @@ def _transactions(
     everything = [item for resources in desired.values() for item in resources]
     limited = _limited(wanted, only)
     situation = Situation(role, limited, everything, ours, observed, rewritten)
-    actions = [*_removals(situation), *_in_order(situation)]
+    removals, in_order = _removals(situation), _in_order(situation)
+    later = _in_use(removals, wanted, _touched(in_order))
+    actions = [*(action for action in removals if action not in later), *in_order]
     if only is None or any(is_unit_file(path) for path in _touched(actions)):
         actions += daemon_reload(role, wanted, observed, _touched(actions))
     for item in limited:
         if kind_of(item).rank is Rank.AS_NAMED:
             actions += kind_of(item).compare(item, replace(situation, begun=bool(actions)))
+    actions += later
     entries = tuple(manifest_entries(situation, stamp))
     if not actions and {(e.key, e.state) for e in entries} != {(e.key, e.state) for es in ours.values() for e in es}:
         actions.append(Record())
@@ -143,6 +146,16 @@ def _removals(situation: Situation) -> list[Action]:
             depth = len(left[-1].name) if kind.remembered.leaves is Leaves.FOLDERS else 0
             found += [(kind.remembered.leaves, -depth, action) for action in kind.remembered.removed(left, situation)]
     return [action for _, _, action in sorted(found, key=lambda one: one[:2])]
+
+
+def _in_use(removals: Sequence[Action], wanted: Sequence[Resource], written: Collection[str]) -> list[Action]:
+    """Return the removals of paths that a unit needs until it has loaded its new configuration."""
+    folders = tuple(folder for item in wanted if isinstance(item, Unit) for folder in item.in_use)
+    return [
+        action
+        for action in removals
+        if isinstance(action, Remove) and action.path not in written and f"{action.path}/".startswith(folders)
+    ]
 
 
 def _in_order(situation: Situation) -> list[Action]:

@@ -13,7 +13,8 @@ from plainstack.wording import Loc, dotted
 
 FOLDER = "/usr/local/share/plainstack"
 
-_FILES = f"{FOLDER}/site"
+# The files that balancers serve under a URL of their own.
+FILES = f"{FOLDER}/site"
 _PAGES = ("unavailable", "maintenance")
 # Larger ones belong to a service of the kind static.
 _LARGEST = 256 << 10
@@ -27,7 +28,7 @@ def pages(stack: Stack) -> Iterator[Resource]:
         path, own = f"{FOLDER}/plainstack-{name}.html", getattr(balancer.pages, name)
         yield File(path=path, content=stack.file(own).read_bytes()) if own else verbatim("balancer", path)
     if balancer.files:
-        yield Directory(path=_FILES)
+        yield Directory(path=FILES)
     for url, own in balancer.files.items():
         yield File(path=_place(url), content=stack.file(own).read_bytes())
 
@@ -59,4 +60,4 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 def _place(url: str) -> str:
     # A colon is not permitted in such a URL, so no two of them have the same place.
-    return f"{_FILES}/{url[1:].replace('/', ':')}"
+    return f"{FILES}/{url[1:].replace('/', ':')}"

@@ -17,6 +17,7 @@ from plainstack.paths import TLS
 from plainstack.roles.balancer import acme, cache, hashes, pages
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.routes import (
+    USERS,
     configuration_check,
     default_headers,
     inside,
@@ -100,6 +101,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
         ),
         reload_on=(*(file.path for file in files), *host_certificate),
         health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
+        in_use=(f"{pages.FILES}/", f"{USERS}/", f"{cache.folder(stack, engine)}/"),
     )
     yield from acme.timer(obtaining)
 

@@ -19,7 +19,8 @@ from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.snippets import FOLDER, of_routes, snippets
 
 _SNIPPETS = "stack"
-_USERS = "/etc/plainstack/balancer/users"
+# The password files of routes.
+USERS = "/etc/plainstack/balancer/users"
 
 
 def declared(stack: Stack) -> Iterator[DeclaredSecret]:
@@ -32,11 +33,11 @@ def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> It
     """Yield a file with the users of each route that needs a login. The engine reads it for each request."""
     closed = [one for one in routing.locations(stack) if one.route.users]
     if closed:
-        yield Directory(path=_USERS)
+        yield Directory(path=USERS)
     for one in closed:
         users = {user: _hashed(stack, user, vault) for user in one.route.users}
         at = {"route": one.name}
-        yield template("balancer", f"{_USERS}/{{route}}", at=at, mode=0o640, group=engine.user, host=host, users=users)
+        yield template("balancer", f"{USERS}/{{route}}", at=at, mode=0o640, group=engine.user, host=host, users=users)
 
 
 def snippet_files(stack: Stack, engine: Engine) -> Iterator[File]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.resources import Command, Directory, Resource, Unit, User
+from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.engine.transaction import script
 from tests.unit.sandbox import Sandbox
 
@@ -137,3 +137,49 @@ def test_a_folder_filled_by_a_failed_first_deploy_counts_as_created_by_plainstac
     assert host.plan({"app": (SERVICE[0], made)}).empty
     assert host.deploy({"app": ()})[-1].ok
     assert files(host) == []
+
+
+PAGES = "/srv/pages"
+SERVER = Unit(name="server.service", reload_on=("/etc/server.conf",), in_use=(f"{PAGES}/",))
+
+
+def _server(*pages: str) -> tuple[Resource, ...]:
+    """Return a server whose configuration names its pages."""
+    named = File(path="/etc/server.conf", content=" ".join(pages).encode())
+    files = [File(path=f"{PAGES}/{page}", content=b"a page") for page in pages]
+    return (*([Directory(path=PAGES)] if pages else []), *files, named, SERVER)
+
+
+def test_a_file_that_a_running_unit_opens_is_removed_after_the_unit_has_loaded_its_new_configuration(
+    tmp_path: Path,
+) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    host.write("/etc/systemd/system/server.service", "[Service]\nExecStart=/bin/true\n")
+    assert host.deploy({"web": _server("old")})[-1].ok
+    (work,) = host.plan({"web": _server("new")}).transactions
+    done = [action.subject() for action in work.actions]
+    assert done.index(f"write {PAGES}/new") < done.index("reload server.service") < done.index(f"remove {PAGES}/old")
+    (work,) = host.plan({"web": _server()}).transactions
+    assert [action.subject() for action in work.actions][-3:] == [
+        "reload server.service",
+        f"remove {PAGES}/old",
+        f"remove {PAGES}",
+    ]
+    # The place of a file is free before something else takes it.
+    (work,) = host.plan({"web": (*_server(), Directory(path=f"{PAGES}/old"))}).transactions
+    done = [action.subject() for action in work.actions]
+    assert done.index(f"remove {PAGES}/old") < done.index("reload server.service")
+
+
+def test_after_a_late_removal_that_was_killed_at_any_step_the_next_run_leaves_nothing(tmp_path: Path) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    host.write("/etc/systemd/system/server.service", "[Service]\nExecStart=/bin/true\n")
+    assert host.deploy({"web": _server("old")})[-1].ok
+    steps = len(host.copy(tmp_path / "counted").plan({"web": _server("new")}).transactions[0].actions) + 3
+    for stop_after in range(1, steps + 1):
+        killed = host.copy(tmp_path / f"killed-{stop_after}")
+        killed.deploy({"web": _server("new")}, stop_after=stop_after)
+        ended = killed.deploy({"web": _server("new")})
+        assert [done.ok for done in ended] == [True] * len(ended)
+        assert [path.name for path in (killed.root / "srv/pages").iterdir()] == ["new"]
+        assert killed.plan({"web": _server("new")}).empty
