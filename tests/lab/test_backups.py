@@ -77,12 +77,11 @@ def test_an_incremental_backup_is_based_on_the_newest_one_and_smaller(
 
 def test_status_shows_the_newest_backups_and_when_the_next_are_due(operator: Operator, taken: tuple[Any, Any]) -> None:
     assert taken
-    (row,) = operator.json("status", "--host=bak1")
+    (row,) = until(lambda: [row for row in operator.json("status", "--host=bak1", code=None) if not row["problems"]])
     full, incremental = row["last_backup"].split("; ")
     assert full.startswith("full ")
     assert incremental.startswith("incremental ")
     assert all(", next in " in cell for cell in (full, incremental))
-    assert row["problems"] == []
 
 
 def test_the_full_backup_of_an_incremental_one_is_kept_and_both_go_together(
@@ -112,7 +111,8 @@ def test_a_backup_that_fails_says_why_and_what_to_type(operator: Operator) -> No
     try:
         said = operator.inv("backup-now", code=1).text
     finally:
-        operator.on("bak1", f"umount {base}")
+        # Barman's regular maintenance may be reading the folder.
+        until(lambda: operator.on("bak1", f"umount {base} && echo done", check=False), f"umount {base}")
     assert "the disk of /var/lib/barman on the backup host is full" in said
 
 
@@ -255,4 +255,4 @@ def test_an_empty_backup_host_gets_its_files_its_wal_and_a_backup_by_a_deploy(op
     # A segment that begins now arrives.
     before = held["received"]["wal"]
     sql(operator, NEXT_SEGMENT)
-    until(lambda: backups(operator)["received"]["wal"] > before)
+    until(lambda: backups(operator, code=None)["received"]["wal"] > before)
