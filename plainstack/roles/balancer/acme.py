@@ -31,6 +31,9 @@ CERTIFICATE, KEY = f"{STATE}/live/site.crt", f"{STATE}/live/site.key"
 # Every certificate authority that may have signed the site's certificate: the stack's own, and all public ones.
 TRUSTED = f"{STATE}/trusted.crt"
 
+# The most characters of a common name (RFC 5280, appendix A.1).
+COMMON_NAME = 64
+
 _ACCOUNT = "acme/account"
 _CUSTOMER = "acme/hmac"
 _BINDING = "/usr/local/lib/plainstack/acme_account.py"
@@ -135,11 +138,15 @@ def unissued(stack: Stack, facts: Mapping[str, str]) -> str:
 
 
 def names(stack: Stack) -> list[str]:
-    """Return the names of the certificate, without those that its wildcards cover: authorities refuse them."""
+    """Return the names of the certificate, without those that its wildcards cover: authorities refuse them.
+
+    lego makes the first one the common name, so names that are too long for that come last.
+    """
     from plainstack.roles.balancer.certificate import covers
 
     given = stack.settings(Balancer).server_names
-    return [name for name in given if not any(covers(other, name) for other in given if other != name)]
+    found = [name for name in given if not any(covers(other, name) for other in given if other != name)]
+    return sorted(found, key=lambda name: len(name) > COMMON_NAME)
 
 
 def _account_key(vault: Vault) -> Secret:

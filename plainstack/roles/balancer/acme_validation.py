@@ -71,6 +71,12 @@ def _refused_names(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
                 f"balancer.server_names.{number}: Let's Encrypt issues no certificate for {name}: {why}",
             )
     wanted = acme.names(stack)
+    if wanted and len(wanted[0]) > acme.COMMON_NAME:
+        yield (
+            ("balancer", "server_names"),
+            f"balancer.server_names: no name has at most {acme.COMMON_NAME} characters, but a certificate of Let's"
+            " Encrypt needs one. Add a shorter name of the site",
+        )
     if len(wanted) > _MOST_NAMES:
         yield (
             ("balancer", "server_names"),

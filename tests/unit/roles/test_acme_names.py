@@ -104,8 +104,18 @@ def test_a_name_that_no_certificate_can_have_is_reported_for_any_authority(
     assert problem.startswith(f"hosts.yaml:8: balancer.server_names.{reported}")
 
 
-def test_a_name_that_is_too_long_for_a_common_name_and_an_internationalized_one_are_accepted() -> None:
-    assert said(f"[{'a' * 40}.{'b' * 30}.shop.example, xn--bcher-kva.example, shop.example]") == []
+LONG = f"{'a' * 40}.{'b' * 30}.shop.example"
+
+
+def test_a_name_that_is_too_long_for_a_common_name_needs_a_shorter_one_beside_it_which_comes_first() -> None:
+    stack = read(f"[{LONG}, xn--bcher-kva.example, shop.example]")
+    wanted = f"NAMES='xn--bcher-kva.example shop.example {LONG}'\n"
+    assert wanted in files(stack, vault())[f"{acme.PROGRAM}.conf"].content.decode()
+    assert said(f"[{LONG}]") == [
+        "hosts.yaml:8: balancer.server_names: no name has at most 64 characters, but a certificate of Let's Encrypt"
+        " needs one. Add a shorter name of the site"
+    ]
+    assert said(f"[{LONG}]", PRIVATE) == []
 
 
 @pytest.mark.parametrize(
