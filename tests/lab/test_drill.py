@@ -10,38 +10,31 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from plainstack.postgresql.layout import UNIT
 from tests.lab.commands import await_output, waiting_to_start
 from tests.lab.conftest import Operator
+from tests.lab.drills import GAP, LOAD, SLOW, passed
 from tests.waiting import PATIENCE, until
 
-# A small, short load, with generous limits for gaps, because a busy machine is slow; lost writes are never allowed.
-LOAD = ("--rate=16", "--max-gap=20", "--max-read-gap=20")
-SHORT = (*LOAD, "--seconds=15")
+SHORT = "--seconds=15"
 # The fault comes after five seconds, and the load must outlast the longest gap that is allowed.
-LONG = (*LOAD, "--seconds=28")
-# A drill is refused, and breaks nothing, while the machine is busy with other labs. Another one is then tried.
-SLOW = "Try a lower --rate"
-
-
-def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:
-    """Run a drill that must pass, and return its JSON."""
-    load = LONG if target == "db" else SHORT
-    words = ("drill", f"--target={target}", f"--fault={fault}", *load, "--json")
-    (done,) = until(lambda: [] if SLOW in (done := operator.fab(*words, code=None)).out else [done], SLOW)
-    data: dict[str, Any] = json.loads(done.out)
-    assert data.get("passed"), (data.get("sentence") or data, done.err[-4000:])
-    assert done.code == 0
-    return data
+LONG = "--seconds=28"
 
 
 def started(operator: Operator, target: str, text: str) -> tuple[subprocess.Popen[str], str]:
     """Start a drill, and return it with its output up to a text."""
-    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", f"--target={target}", *SHORT]
+    command = [
+        str(Path(sys.executable).with_name("fab")),
+        "failover",
+        "drill",
+        f"--target={target}",
+        *LOAD,
+        SHORT,
+        f"--max-gap={GAP}",
+    ]
 
     def attempt() -> list[tuple[subprocess.Popen[str], str]]:
         process = subprocess.Popen(
@@ -65,7 +58,7 @@ def started(operator: Operator, target: str, text: str) -> tuple[subprocess.Pope
 
 @pytest.mark.parametrize(("target", "fault"), [("app", "kill"), ("balancer", "kill"), ("db", "kill"), ("db", "cut")])
 def test_a_drill_passes_and_no_write_is_lost(whole: Operator, target: str, fault: str) -> None:
-    data = drill(whole, target, fault)
+    data = passed(whole, target, fault, LONG if target == "db" else SHORT)
     verdict = data["verdict"]
     for writes in verdict["writes"].values():
         assert writes["acknowledged"] > 30
