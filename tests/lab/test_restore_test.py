@@ -149,15 +149,17 @@ def test_a_backup_taken_while_rows_are_written_is_not_called_damaged(backed_up: 
 def lose_the_primary_during_a_backup(operator: Operator) -> str:
     """Kill PostgreSQL on the primary while it is copied, and return what the command that takes the backup says."""
     (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
+    settings = "/etc/barman.d/main.conf"
+    operator.on("bak1", f"cp -p {settings} /root/settings && echo 'bandwidth_limit = 500' >>{settings}")
     with ThreadPoolExecutor() as pool:
-        # Not one that only prints its version for a check of Barman. A small database is copied quickly, so the loop
-        # runs on the host.
+        # Not one that only prints its version for a check of Barman. A small database would be copied quickly.
         pause = "pkill -STOP -f '^[^ ]*pg_basebackup .*--pgdata'"
         paused = pool.submit(
             operator.on, "bak1", f"timeout {PATIENCE} sh <<'END'\nuntil {pause}; do sleep 0.02; done\nEND\n"
         )
         taking = pool.submit(operator.inv, "backup-now", code=1)
         paused.result()
+        operator.on("bak1", f"cp -p /root/settings {settings}")
         operator.on(host, f"systemctl kill --signal=KILL {UNIT}")
         operator.on("bak1", "pkill -CONT -x pg_basebackup")
         return taking.result().text
