@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import prestarted
 from tests.commands.test_streams import ROOT, TEXT
 from tests.waiting import PATIENCE
 
 # A program that prints the arguments of a command's function instead of running the command.
-RECORD = """
-import json, sys
-from invoke.main import program
-from plainstack.cli import exec_commands, log_commands
-
-def record(*words, **options):
-    print(json.dumps([*words, options]))
-
-exec_commands.exec_in = exec_commands.console = exec_commands.shell = log_commands.logs = record
-program.run(["inv", *sys.argv[1:]])
-"""
+RECORD = Path(__file__).with_name("recorded.py")
 
 
 def understood(*words: str) -> list[object]:
     """Return the arguments that a command's function gets for a command line, without the inventory."""
     ran = subprocess.run(
-        [sys.executable, "-c", RECORD, *words],
+        [*prestarted.program(str(RECORD)), *words],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -97,7 +85,7 @@ def inventory(tmp_path: Path) -> Path:
 
 def typed(inventory: Path, *words: str, code: int = 1) -> str:
     """Return a command's stderr. The lab is not up: a command that tries to reach the hosts fails and says so."""
-    line = [str(Path(sys.executable).with_name("inv")), words[0], f"--inventory={inventory}", *words[1:]]
+    line = [*prestarted.program("inv"), words[0], f"--inventory={inventory}", *words[1:]]
     ran = subprocess.run(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
     )

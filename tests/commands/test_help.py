@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from plainstack.shipped import ROOT
 from tasks import namespace
+from tests import prestarted
 from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("words", ["fab failover", *(f"inv {name}" for name in namespace.task_names)])
 def test_help_describes_every_command_and_every_option(words: str) -> None:
     program, *task = words.split()
-    line = [str(Path(sys.executable).with_name(program)), *task, "--help"]
+    line = [*prestarted.program(program), *task, "--help"]
     ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 0, ran.stderr
     said, _, options = ran.stdout.partition("Options:")

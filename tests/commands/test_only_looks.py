@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from plainstack.errors import Refused
 from plainstack.roles import registry
 from plainstack.secrets import store, store_files
 from plainstack.ssh.connections import Sessions
-from tests import inventories, sshd
+from tests import inventories, prestarted, sshd
 from tests.commands.test_streams import ROOT, TEXT
 from tests.waiting import PATIENCE
 
@@ -50,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def typed(folder: Path, words: tuple[str, ...]) -> str:
-    line = [str(Path(sys.executable).with_name(words[0])), *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
+    line = [*prestarted.program(words[0]), *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
     ran = subprocess.run(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
     )

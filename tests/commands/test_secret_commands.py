@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import pytest
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import editor, store
-from tests import inventories
+from tests import inventories, prestarted
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
+# A process that a test sends a signal to.
+REAL = (str(Path(sys.executable).with_name("inv")),)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TEXT = """\
 stack: editing
@@ -49,8 +52,10 @@ def values(stack: Stack) -> dict[str, str]:
     return {name: entry.value.reveal() for name, entry in store.read(stack).entries.items()}
 
 
-def start(stack: Stack, command: str, editor: str = "", *words: str) -> subprocess.Popen[str]:
-    line = [str(Path(sys.executable).with_name("inv")), command, *words, f"--inventory={stack.folder / 'hosts.yaml'}"]
+def start(
+    stack: Stack, command: str, editor: str = "", *words: str, program: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    line = [*(program or prestarted.program("inv")), command, *words, f"--inventory={stack.folder / 'hosts.yaml'}"]
     script = stack.folder / "editor"
     script.write_text(f"#!/bin/sh\n{editor}\n", encoding="utf-8")
     script.chmod(0o755)
@@ -66,10 +71,12 @@ def start(stack: Stack, command: str, editor: str = "", *words: str) -> subproce
 
 
 def edit(stack: Stack, editor: str, code: int = 0) -> str:
-    process = start(stack, "secrets.edit", editor)
+    note = stack.folder / "parent-of-the-editor"
+    process = start(stack, "secrets.edit", f"echo $PPID >'{note}'\n{editor}")
     out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, out
-    assert not left_behind(process.pid)
+    assert not left_behind(int(note.read_text(encoding="ascii")))
+    note.unlink()
     for value in values(stack).values():
         assert value not in out
     return out
@@ -146,7 +153,7 @@ def test_invalid_text_is_refused_and_changes_nothing(small: Stack, editor: str, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_edit_leaves_no_file(small: Stack, number: signal.Signals) -> None:
-    process = start(small, "secrets.edit", "exec sleep 1000")
+    process = start(small, "secrets.edit", "exec sleep 1000", program=REAL)
     _await_file(process.pid)
     process.send_signal(number)
     process.communicate(timeout=PATIENCE)
@@ -156,7 +163,7 @@ def test_a_killed_edit_leaves_no_file(small: Stack, number: signal.Signals) -> N
 
 def test_files_left_by_sigkill_are_removed_by_the_next_edit(small: Stack) -> None:
     # The editor ends when inv is dead. It closes its output, so that `communicate` does not wait for the editor.
-    process = start(small, "secrets.edit", "exec >&- 2>&-; while kill -0 $PPID; do sleep 0.1; done")
+    process = start(small, "secrets.edit", "exec >&- 2>&-; while kill -0 $PPID; do sleep 0.1; done", program=REAL)
     _await_file(process.pid)
     process.kill()
     process.communicate(timeout=PATIENCE)

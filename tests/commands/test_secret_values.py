@@ -15,6 +15,7 @@ import pytest
 
 from plainstack.cli import command
 from plainstack.secrets import store
+from tests import prestarted
 from tests.commands.test_streams import ROOT
 from tests.waiting import PATIENCE
 
@@ -66,7 +67,7 @@ def write(folder: Path, line: str) -> Path:
 
 
 def inv(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    line = [INV, *words, f"--inventory={folder / 'hosts.yaml'}"]
+    line = [*prestarted.program("inv"), *words, f"--inventory={folder / 'hosts.yaml'}"]
     ran = subprocess.run(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -107,7 +108,7 @@ def test_read_only_commands_need_no_values(folder: Path, words: tuple[str, ...])
 
 
 def piped(folder: Path, name: str, value: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
-    line = [INV, "secrets.set", name, *words, f"--inventory={folder / 'hosts.yaml'}"]
+    line = [*prestarted.program("inv"), "secrets.set", name, *words, f"--inventory={folder / 'hosts.yaml'}"]
     ran = subprocess.run(line, cwd=ROOT, input=value, capture_output=True, timeout=PATIENCE, check=False)
     assert b"Traceback" not in ran.stderr
     return ran

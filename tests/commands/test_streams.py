@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks import namespace
+from tests import prestarted
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,8 +69,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shell(folder: Path, words: list[str], redirections: str) -> subprocess.Popen[str]:
-    program = str(Path(sys.executable).with_name(words[0]))
-    line = [program, *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
+    # An interpreter that starts with closed streams has none of its own.
+    real = [str(Path(sys.executable).with_name(words[0]))]
+    program = real if ">&-" in redirections else prestarted.program(words[0])
+    line = [*program, *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
     env = {**os.environ, "EDITOR": "true", "VISUAL": ""}
     return subprocess.Popen(
         ["sh", "-c", f'exec "$@" {redirections}', "sh", *line],
@@ -148,7 +151,8 @@ def test_a_deploy_whose_output_fails_finishes_with_the_right_exit_code(
     script.write_text(DEPLOY, encoding="utf-8")
     line = f'"$@" {where.partition("|")[0]}; echo $? >"{folder}/code"'
     reader = where.partition("|")[2]
-    words = [sys.executable, str(script), str(done), verdict, str(folder / "hosts.yaml"), form]
+    program = [sys.executable, str(script)] if ">&-" in where else prestarted.program(str(script))
+    words = [*program, str(done), verdict, str(folder / "hosts.yaml"), form]
     ran = subprocess.run(
         ["sh", "-c", f"{{ {line}; }} | {reader}" if reader else line, "sh", *words],
         cwd=ROOT,
