@@ -51,6 +51,7 @@ lint: setup ## ruff and mypy --strict
 IN_MEMORY := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
 unit: setup lint ## the tests that start no other program, in seconds
 	@echo '== unit tests'
+	@$(VENV)/bin/python -m compileall -q -j 2 plainstack
 	@$(IN_MEMORY) $(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=10 -m 'not programs' tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents

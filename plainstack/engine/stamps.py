@@ -33,15 +33,19 @@ def is_unit_file(path: str) -> bool:
 
 def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> frozenset[str]:
     """Return the managed paths that a unit reads; without `reload`, only those that it reads at a restart."""
+    return frozenset(item.path for item in _read(unit, managed, reload=reload))
+
+
+def _read(unit: Unit, managed: Sequence[Resource], *, reload: bool) -> list[File | Link | Absent]:
     named = {*unit.restart_on, *(unit.reload_on if reload else ()), *_own_files(unit.name)}
     folders = tuple([name for name in named if name.endswith("/")] + [f"{own}.d/" for own in _own_files(unit.name)])
     # The path is compared first: isinstance is slow for abstract classes, and every plan comes here for each unit.
-    return frozenset(
-        item.path
+    return [
+        item
         for item in managed
         if (path := getattr(item, "path", "")) and (path in named or path.startswith(folders))
         if isinstance(item, _INPUTS)
-    )
+    ]
 
 
 @cache
@@ -57,8 +61,9 @@ def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
     The second hash also covers the files among the restart inputs. The stamp is empty for a unit without
     inputs, which never owes a reload.
     """
-    restart = _hash(unit.restart_on, inputs(unit, managed, reload=False), managed)
-    reload = _hash(unit.reload_on, inputs(unit, managed), managed)
+    both = _read(unit, managed, reload=True)
+    restart = _hash(unit.restart_on, _read(unit, both, reload=False))
+    reload = _hash(unit.reload_on, both)
     return "" if not restart and not reload else f"{restart or '-'} {reload or '-'}"
 
 
@@ -74,15 +79,12 @@ def stamp_without(unit: Unit, managed: Sequence[Resource], touched: set[str], ke
 
 def reloads(managed: Sequence[Resource]) -> str:
     """Return the hash of all unit files of a role, which systemd loads with daemon-reload."""
-    return _hash(
-        (), frozenset(item.path for item in managed if isinstance(item, File) and is_unit_file(item.path)), managed
-    )
+    return _hash((), [item for item in managed if isinstance(item, File) and is_unit_file(item.path)])
 
 
-def _hash(named: Sequence[str], paths: frozenset[str], managed: Sequence[Resource]) -> str:
+def _hash(named: Sequence[str], found: Sequence[File | Link | Absent]) -> str:
     tokens = sorted(name for name in named if not name.startswith("/"))
     lines = [f"token {token}" for token in tokens]
-    found = [item for item in managed if getattr(item, "path", "") in paths and isinstance(item, _INPUTS)]
     for item in sorted(found, key=lambda item: item.key):
         if isinstance(item, File):
             lines.append(f"{item.path} {item.sha256} {item.mode:04o} {item.owner}:{item.group}")

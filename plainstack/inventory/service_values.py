@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -50,13 +51,21 @@ def _shell_line(value: Any) -> Any:
 def _command(value: Any) -> Any:
     _shell_line(value)
     references.parts(value)
-    try:
-        words = shlex.split(value)
-    except ValueError:
-        raise ValueError("a command whose quotes are closed") from None
+    words = _words(value)
+    if words is None:
+        raise ValueError("a command whose quotes are closed")
     if any(word in ("|", "&&", "||", ";", ">", "<", "&") for word in words):
         raise ValueError("a program and its arguments; systemd runs it without a shell, so write: sh -c '...'")
     return value
+
+
+# The processes of a service are built many times in a run, always with the same few commands.
+@lru_cache(256)
+def _words(command: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError:
+        return None
 
 
 def _calendar(value: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,29 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     text = collection_path.read_text(encoding="utf-8")
     others = "mark.programs" not in text if chosen == "programs" else "\npytestmark = pytest.mark.programs\n" in text
     return others or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Let every second worker import the test modules from the last to the first.
+
+    In a new checkout, two workers then compile half of the modules each, and read the other half from the cache.
+    """
+    worker = getattr(session.config, "workerinput", {}).get("workerid", "gw0")
+    if int(worker.removeprefix("gw")) % 2:
+        places = [session.config.invocation_params.dir / word.partition("::")[0] for word in session.config.args]
+        found = [path for place in places for path in (place.rglob("test_*.py") if place.is_dir() else [place])]
+        for path in sorted(found, reverse=True):
+            if path.is_relative_to(ROOT) and not pytest_ignore_collect(path, session.config):
+                # The collection reports errors.
+                with suppress(Exception, pytest.skip.Exception):
+                    importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 _started: list[str] = []

@@ -118,8 +118,8 @@ def _compare(unit: Unit, situation: Situation) -> list[UnitAction]:
     if seen.active != "active":
         actions.append(UnitAction("start", unit, outside, f"is {seen.active}", wanted))
         return actions
-    to_restart = inputs(unit, situation.everything, reload=False) & situation.rewritten
-    to_reload = inputs(unit, situation.everything) & situation.rewritten
+    to_reload = inputs(unit, situation.everything) & situation.rewritten if situation.rewritten else frozenset()
+    to_restart = inputs(unit, situation.everything, reload=False) & to_reload if to_reload else to_reload
     kept_restart, _, kept_reload = kept.partition(" ")
     want_restart, _, want_reload = wanted.partition(" ")
     # Both "-" and an empty stamp mean that the unit has no inputs that need a restart.
