@@ -29,6 +29,7 @@ from plainstack.lab.of_inventory import of
 from plainstack.ssh.netns import LabError
 from plainstack.wording import duration
 from tests import installed, inventories
+from tests.lab import connections
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT
 from tests.lab.spent import hosts as hosts_cpu
@@ -56,6 +57,8 @@ done
 systemctl daemon-reload
 systemctl restart apt-daily.timer apt-daily-upgrade.timer
 """
+# Half of what an idle stack uses of the processors goes to the scrapes, which the other labs of the run need more.
+SCRAPES = "monitoring: {scrape_interval: 30}\n"
 # Bare hosts of most modules already have these packages, none of which contains a service: roles install and configure
 # the rest. Unpacking them takes half the time of a deploy. The hosts of the snapshot and of test_one_host have none.
 PACKAGES = (
@@ -89,6 +92,7 @@ def default_inventory() -> str:
     text = text.replace("stack: shop", f"stack: {STACK}", 1).replace("user: root", "user: ops", 1)
     text = text.replace("192.168.57.", f"{NETWORKS[0]}.").replace("192.168.3.", f"{NETWORKS[1]}.")
     text = re.sub(r", full: .*, incremental: .*}", f", {UNSCHEDULED}}}", text, count=1)
+    text = text.replace("\nlab:\n", f"\n{SCRAPES}lab:\n")
     return text.replace("apps/incidents", str(ROOT / "apps/incidents"))
 
 
@@ -132,6 +136,7 @@ def lab(
                 operator.inventory.write_text(text, encoding="utf-8")
                 operator.inv("lab.down")
                 shutil.rmtree(folder)
+                shutil.rmtree(connections.SOCKETS / name, ignore_errors=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.installed import environment
+from tests.lab import connections
 from tests.lab.spent import SPENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -59,6 +60,8 @@ class Operator:
         # Words after -- belong to a command on a host.
         end = words.index("--") if "--" in words else len(words)
         line = [str(self.programs / program), *words[:end], f"--inventory={self.inventory}", *words[end:]]
+        if words[0].startswith("lab.") or words[0] == "drill":
+            connections.close(self.lab or self.stack)
         with SPENT.command(self.lab, f"{program} {' '.join(words)}"):
             ran = subprocess.run(
                 line,
@@ -86,9 +89,10 @@ class Operator:
         line = [str(self.programs / "inv"), "secrets.set", name, f"--inventory={self.inventory}"]
         subprocess.run(line, cwd=self.project, input=value, text=True, check=True, stdout=subprocess.DEVNULL)
 
-    def on(self, host: str, script: str, check: bool = True) -> str:
-        """Run a script as root on a lab host, and return its output."""
-        ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]
+    def on(self, host: str, script: str, check: bool = True, anew: bool = False) -> str:
+        """Run a script as root on a lab host, and return its output; `anew` shows that the host admits a new login."""
+        options = [] if anew else connections.shared(self.lab or self.stack, host)
+        ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), *options, host, "sudo", "-n", "sh", "-s"]
         with SPENT.command(self.lab, f"{host}: {script.strip().partition(chr(10))[0]}"):
             ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=600, check=False)
         if check:

@@ -91,7 +91,7 @@ def test_the_host_undoes_a_firewall_that_would_lock_the_operator_out(whole: Oper
     with locking_out(whole):
         done = whole.inv("deploy", "--host=mon1", code=1)
     assert "this change would have locked you out, so the host has undone it" in done.err
-    assert whole.on("mon1", "echo in").strip() == "in"
+    assert whole.on("mon1", "echo in", anew=True).strip() == "in"
     assert whole.subjects("--host=mon1", code=0) == {}
 
 
@@ -120,7 +120,7 @@ def test_an_sshd_configuration_that_refuses_the_operator_is_undone(whole: Operat
     with ending(whole, "base/etc/ssh/sshd_config.d/00-plainstack.conf.j2", "DenyUsers ops"):
         done = whole.inv("deploy", "--host=mon1", code=1)
     assert "would have locked you out" in done.err
-    assert whole.on("mon1", "echo in").strip() == "in"
+    assert whole.on("mon1", "echo in", anew=True).strip() == "in"
     assert whole.subjects("--host=mon1", code=0) == {}
 
 
