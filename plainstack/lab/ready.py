@@ -44,7 +44,9 @@ def await_ready(
     with Observer(stack, roles, (), hosts, needs_values=False) as observer:
         deadline = time.monotonic() + _SECONDS
         while True:
+            asked = time.monotonic()
             now = observer.observe()
+            took = time.monotonic() - asked
             seen.observed |= now.observed
             seen.failed = {name: error for name, error in seen.failed.items() if name not in now.observed} | now.failed
             missing = unready(stack, seen)
@@ -58,10 +60,10 @@ def await_ready(
                 left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
                 raise Refused(f"the hosts are up, but these problems remain after {_SECONDS} s: {left}. See inv status")
             # Probes cost CPU time that the hosts need to start, so only hosts on which something is missing are probed
-            # again.
+            # again, after a pause as long as the last probes took.
             observer.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
             # No event announces readiness to this process, so poll.
-            Event().wait(0.3)
+            Event().wait(max(0.3, took))
 
 
 def awaited(stack: Stack, seen: View, missing: Mapping[str, list[str]]) -> set[str]:
