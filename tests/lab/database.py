@@ -10,6 +10,21 @@ from tests.lab.conftest import Operator
 from tests.lab.whole import await_whole
 from tests.waiting import until
 
+HOSTS = ("db1", "db2")
+
+
+def primary(operator: Operator, first: str = "") -> str:
+    """Return the host whose server accepts writes, as the servers say; `first` is asked first.
+
+    `fab failover status` would ask all hosts for all that a failover depends on.
+    """
+    ask = f"cd / && {AS_POSTGRES} {BIN}/psql -XAtqc 'select pg_is_in_recovery()'"
+    return next(
+        host
+        for host in sorted(HOSTS, key=lambda host: host != first)
+        if operator.on(host, ask, check=False).strip() == "f"
+    )
+
 
 class Database:
     """The stack's database cluster, as the tests use it."""
@@ -22,9 +37,8 @@ class Database:
 
     def hosts(self) -> tuple[str, str]:
         """Return the primary and its standby."""
-        seen = self.status()
-        (leader,) = seen["primary"]
-        (follower,) = [host["name"] for host in seen["hosts"] if host["name"] != leader]
+        leader = primary(self.operator)
+        (follower,) = {*HOSTS} - {leader}
         return leader, follower
 
     def sql(self, host: str, text: str, check: bool = True, seconds: int = 30) -> str:
@@ -58,7 +72,7 @@ class Database:
     def await_replica(self, leader: str) -> None:
         """Wait until every replica streams again, as the status and the primary say."""
         senders = "select state from pg_stat_replication where application_name ~ '^db'"
-        until(lambda: self.status()["healthy"] and self.sql(leader, senders) == "streaming", f"replica of {leader}")
+        until(lambda: self.sql(leader, senders) == "streaming" and self.status()["healthy"], f"replica of {leader}")
 
     def await_barman(self, leader: str) -> None:
         """Wait until Barman receives WAL from a primary, through its slot."""

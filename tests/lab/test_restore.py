@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
 from tests.lab import labs
 from tests.lab.conftest import Operator
+from tests.lab.database import primary
 from tests.lab.whole import await_whole
 from tests.waiting import PATIENCE, until
 
@@ -47,11 +47,12 @@ class Stack:
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
         self.acknowledged: list[int] = []
+        self._leader = ""
 
     @property
     def primary(self) -> str:
-        (leader,) = json.loads(self.operator.fab("status", "--json", code=None).out)["primary"]
-        return str(leader)
+        self._leader = primary(self.operator, first=self._leader)
+        return self._leader
 
     def sql(self, text: str, host: str = "") -> str:
         command = f"cd / && timeout 60 {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"

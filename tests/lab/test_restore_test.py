@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from plainstack.postgresql.layout import BIN, UNIT
 from plainstack.postgresql.restore import elsewhere, scratch
 from tests.lab import labs
 from tests.lab.conftest import Operator
+from tests.lab.database import primary
 from tests.lab.writer import Writer, sql
 from tests.waiting import PATIENCE, until
 
@@ -133,7 +133,7 @@ def test_an_incremental_backup_can_be_restored_with_the_full_one_that_it_is_base
 def test_a_backup_taken_while_rows_are_written_is_not_called_damaged(backed_up: tuple[Operator, Any]) -> None:
     operator, _ = backed_up
     sql(operator, "create table written (id bigserial, at timestamptz default clock_timestamp())")
-    (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
+    host = primary(operator)
     write = "yes 'insert into written default values;' | psql -q shop"
     operator.on(host, f'systemd-run --quiet --unit=writes --uid=postgres sh -c "{write}"')
     try:
@@ -148,7 +148,7 @@ def test_a_backup_taken_while_rows_are_written_is_not_called_damaged(backed_up: 
 
 def lose_the_primary_during_a_backup(operator: Operator) -> str:
     """Kill PostgreSQL on the primary while it is copied, and return what the command that takes the backup says."""
-    (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
+    host = primary(operator)
     settings = "/etc/barman.d/main.conf"
     operator.on("bak1", f"cp -p {settings} /root/settings && echo 'bandwidth_limit = 500' >>{settings}")
     with ThreadPoolExecutor() as pool:

@@ -10,9 +10,9 @@ import pytest
 
 from plainstack.postgresql.backup.barman import METRICS
 from plainstack.postgresql.backup.second_copy import TIMER, UNIT
-from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from tests.lab import bucket, labs
 from tests.lab.conftest import Operator
+from tests.lab.writer import sql
 from tests.waiting import until
 
 HOSTS = ("db1", "db2", "bak1", "mon1")
@@ -95,9 +95,7 @@ class Copy:
         return sorted(name.removesuffix("-backup.info") for name in listed)
 
     def sql(self, text: str) -> str:
-        (host,) = json.loads(self.operator.fab("status", "--json", code=None).out)["primary"]
-        command = f"cd / && {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
-        return self.operator.on(host, f"{command} <<'END'\n{text}\nEND\n").strip()
+        return sql(self.operator, text)
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
 from plainstack.postgresql.backup import barman
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from tests import inventories
+from tests.lab.database import primary
 from tests.lab.operator import Operator
 from tests.waiting import until
 
 
 def sql(operator: Operator, text: str) -> str:
     """Run statements on the primary, and return what they print."""
-    (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
     command = f"cd / && {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
-    return operator.on(host, f"{command} <<'END'\n{text}\nEND\n").strip()
+    return operator.on(primary(operator), f"{command} <<'END'\n{text}\nEND\n").strip()
 
 
 class Writer:
