@@ -55,6 +55,8 @@ class Settings(SimpleTestCase):
         serving = load(PRODUCTION)["DATABASES"]["default"]["OPTIONS"]
         self.assertIn("idle_in_transaction_session_timeout=3s", serving["options"])
         self.assertIn("lock_timeout=3s", serving["options"])
+        testing = load(PRODUCTION, ("manage.py", "test"))["DATABASES"]["default"]["OPTIONS"]
+        self.assertIn("idle_in_transaction_session_timeout=60s", testing["options"])
         migrating = load(PRODUCTION, ("manage.py", "migrate"))["DATABASES"]["default"]["OPTIONS"]
         self.assertNotIn("options", migrating)
 
