@@ -17,7 +17,7 @@ from plainstack.postgresql.settings import Database
 from plainstack.ssh.session import Session
 
 READY = f"{BIN}/pg_isready -q -t 1"
-SETTLED_WITHIN = 15.0
+SETTLED_WITHIN, PAUSE = 15.0, 0.5
 
 _PREPARE = """
 set client_min_messages = warning;
@@ -73,7 +73,7 @@ def clean_up(stack: Stack, primary: Session, drill: str) -> None:
         except HostFailed:
             if time.monotonic() >= give_up:
                 raise
-            time.sleep(0.5)
+            time.sleep(PAUSE)
         else:
             return
 

@@ -55,7 +55,7 @@ def required(name: str, in_development: str = "") -> str:
     return value or in_development
 
 
-# Seconds that a transaction may pause, or wait for a lock. On a busy machine, a test may pause for longer than a request.
+# Seconds that a transaction may pause, or wait for a lock. On a busy machine, a test may pause longer than a request.
 PAUSE = 60 if sys.argv[1:2] == ["test"] else 3
 
 

@@ -32,7 +32,10 @@ class Primary:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def test_rows_are_removed_although_a_late_one_refers_to_them_at_first(stack: Stack) -> None:
+def test_rows_are_removed_although_a_late_one_refers_to_them_at_first(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PAUSE", 0)
     primary = Primary(VIOLATED, VIOLATED, DONE)
     database.clean_up(stack, cast(Session, primary), "20261127T135952")
     assert len(primary.asked) == 3
