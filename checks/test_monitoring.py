@@ -41,7 +41,8 @@ def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:
     """Return Prometheus' answer once `settled` accepts it, or the last one after _PATIENCE seconds."""
     end = time.monotonic() + _PATIENCE
     # Just after a start, Prometheus refuses connections and then requests: it still reads its data.
-    curl = "curl -fsS -m 10 --retry 60 --retry-delay 1 --retry-connrefused --retry-max-time 45 %s"
+    retries = "--retry 60 --retry-delay 1 --retry-connrefused --retry-max-time 45"
+    curl = f'systemctl is-active -q prometheus && set -- {retries}; curl -fsS -m 10 "$@" %s'
     while True:
         answer = json.loads(host.check_output(curl, f"{_API}/{path}"))["data"]
         if settled(answer) or time.monotonic() > end:
