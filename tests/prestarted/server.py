@@ -21,8 +21,8 @@ _OWN = re.compile(r"plainstack\.cli\.(inv|fab|.*_tasks?|new_stack.*)")
 
 def preload() -> None:
     """Import what commands import, and build the models of the inventory."""
-    import fabric.main  # noqa: F401
-    import invoke.main  # noqa: F401
+    import fabric.main  # noqa: F401 - for the forked commands
+    import invoke.main  # noqa: F401 - for the forked commands
 
     import plainstack
 
