@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -218,7 +219,7 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
 
     # If the other balancer was not ready for the first attempt, the next one comes after 90 seconds.
     for balancer in labs.BALANCERS:
-        until(lambda balancer=balancer: issued(balancer), f"a certificate on {balancer}")  # type: ignore[misc]  # a default
+        until(partial(issued, balancer), f"a certificate on {balancer}")
     assert issued("lb1") != issued("lb2")
     page = f"curl -sS --max-time 60 -o /dev/null --cacert /root/pebble/root -H 'Accept-Encoding: br' https://{NAME}/"
     shown = "-w '%{http_code} %header{content-encoding}\\n'"
