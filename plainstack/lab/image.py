@@ -29,7 +29,7 @@ _IDLE_GENERATORS = ("debug", "getty", "gpt-auto", "hibernate-resume", "run", "ss
 _HOOKS = (
     # Hosts get their own keys, and no name server, because they could not reach one.
     'rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf" "$1/etc/hostname"',
-    # Nobody reads the message of the day of a lab host. Debian makes one for every connection, with six programs.
+    # Debian runs six programs for every connection to make a message of the day, which nobody reads on a lab host.
     'sed -i /pam_motd/d "$1/etc/pam.d/sshd"',
     'chroot "$1" systemctl enable systemd-networkd.service',
     'chroot "$1" systemctl disable apt-daily.timer apt-daily-upgrade.timer fstrim.timer',

@@ -11,7 +11,7 @@ from plainstack.secrets.rotation import RotationStrategy
 LENGTHS = (16, 512)
 # The maximum length of a value, in bytes.
 LONGEST = 64 << 10
-# crypt(3) hashes no longer ones, so no login would succeed (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt, with a NUL).
+# crypt(3) refuses longer passwords, so no login would succeed (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt, with a NUL).
 _LONGEST_PASSWORD = 511
 # RFC 7617, 2.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -75,7 +75,7 @@ def unfit(value: str, origin: Origin) -> str:
         return f"must be {origin.described}"
     if isinstance(origin, Generated) and origin.password:
         if _CONTROL.search(value):
-            return "must not contain line breaks and other control characters, which nobody can type"
+            return "must not contain line breaks and other control characters: nobody can type them"
         if len(value.encode()) > _LONGEST_PASSWORD:
             return f"must not have more than {_LONGEST_PASSWORD} bytes, the limit of crypt(3)"
     if len(value.encode()) > LONGEST:
