@@ -53,9 +53,9 @@ def rates(hosts: Hosts, rounds: int) -> float:
         rate, cpu = (statistics.median(values) for values in zip(*pairs, strict=True))
         print(f"{name:<24} {rate:>8.0f} requests/s  {cpu:>6.1f} us of CPU each")
     for ours, plain in (("balancer", "plain nginx"), ("balancer, cached", "plain nginx, file")):
-        pairs = list(zip(seen[ours], seen[plain], strict=True))
-        rate = statistics.median(one[0] / other[0] for one, other in pairs)
-        cpu = statistics.median(other[1] / one[1] for one, other in pairs)
+        both = list(zip(seen[ours], seen[plain], strict=True))
+        rate = statistics.median(one[0] / other[0] for one, other in both)
+        cpu = statistics.median(other[1] / one[1] for one, other in both)
         print(f"{ours} / {plain}: rate {rate:.2f}, requests per CPU second {cpu:.2f}")
     return statistics.median(rate for rate, _ in seen["balancer"])
 

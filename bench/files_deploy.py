@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench import only_role
 from plainstack.engine.network import Network
 from plainstack.engine.resources import Directory, File, Resource
 from plainstack.engine.role import Role
@@ -35,7 +36,7 @@ def main() -> None:
     from plainstack.cli import deploy_commands
 
     role = files(int(sys.argv[1]))
-    deploy_commands.roles_of = lambda _: {role.name: role}
+    only_role.install(role)
     if sys.argv[3:] == ["probes"]:
         from bench.noop import job
 

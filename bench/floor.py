@@ -40,8 +40,8 @@ def one(job: dict[str, Any], name: str, host: dict[str, Any], answers: dict[str,
         channel.shutdown_write()
         while data := channel.recv(65536):
             size += len(data)
-        if channel.recv_exit_status() != 0:
-            raise SystemExit(f"{name}: a script failed")
+        if (code := channel.recv_exit_status()) != 0:
+            raise RuntimeError(f"{name}: a script ended with {code}")
     answers[name] = size
     client.close()
 

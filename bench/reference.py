@@ -77,8 +77,7 @@ class Bench:
 
     def tool(self, tuning: int = 10) -> float:
         """Return how many seconds one `inv deploy` takes."""
-        command = (INV, f"--search-root={ROOT}/bench/reference_work", "deploy", f"--inventory={self.inventory}")
-        return seconds(*command, env={reference_role.TUNING: str(tuning)})
+        return seconds(*deploy(self.inventory), env={reference_role.TUNING: str(tuning)})
 
     def floor(self, deed: Callable[[int], str] | None = None) -> float:
         """Return how many seconds bare paramiko takes for the probe and, if given, the script of `deed`."""
@@ -137,6 +136,12 @@ def converge_case(bench: Bench) -> tuple[list[float], list[float]]:
 
 
 CASES = {"noop": noop_case, "change": change_case, "converge": converge_case}
+
+
+def deploy(inventory: Path) -> tuple[str, ...]:
+    """Return the command that does the reference work on the hosts of an inventory."""
+    tasks = (f"--search-root={ROOT}/bench/reference_work", "--collection=reference_tasks")
+    return (INV, *tasks, "deploy", f"--inventory={inventory}")
 
 
 def inventory(folder: Path, hosts: int) -> Path:

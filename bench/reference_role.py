@@ -7,10 +7,11 @@ the number modulo 4. bench-svc1 restarts when one of the five files that use `tu
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench import only_role
 from plainstack.engine.network import Network
 from plainstack.engine.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.engine.role import Role
@@ -87,16 +88,11 @@ def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iter
 
 
 def install() -> None:
-    """Replace all roles of the tool with the reference role, in this process."""
+    """Replace all roles and templates of the tool with those of the reference work, in this process."""
     from plainstack import shipped
-    from plainstack.cli import deploy_commands
 
     shipped.ROOT = HOME
-
-    def roles_of(stack: Stack) -> Mapping[str, Role]:  # noqa: ARG001 - the tool passes it
-        return {ROLE.name: ROLE}
-
-    vars(deploy_commands)["roles_of"] = roles_of
+    only_role.install(ROLE)
 
 
 ROLE = Role(name="reference", desired=desired, everywhere=True)

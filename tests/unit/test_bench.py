@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from bench import reference, reference_host, reference_role
+from bench import noop, reference, reference_host, reference_role
 from plainstack import shipped
+from plainstack.cli import command, deploy_commands
 from plainstack.engine.resources import File, Resource, Unit
 from plainstack.secrets.values import Vault
 from tests import inventories
@@ -64,3 +66,24 @@ def test_the_benchmarks_check_notices_a_touched_file_and_a_started_unit() -> Non
     before = "/etc/a 1 1.0 1.0\n/etc/b 2 1.0 1.0\nx.service 77\n"
     after = "/etc/a 3 2.0 2.0\n/etc/b 2 1.0 1.0\nx.service 78\n/etc/new 4 2.0 2.0\n"
     assert reference_host.touched(before, after) == {"/etc/a", "/etc/new", "x.service"}
+
+
+def test_the_floor_of_the_reference_work_runs_its_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (command, deploy_commands):
+        monkeypatch.setattr(module, "roles_of", module.roles_of)
+    reference_role.install()
+    job = noop.job(str(reference.inventory(tmp_path, 2)))
+    hosts = job["hosts"]
+    assert isinstance(hosts, dict)
+    assert sorted(hosts) == ["h01", "h02"]
+    assert all(unit in hosts["h02"]["scripts"][0] for unit in reference_role.UNITS)
+
+
+@pytest.mark.programs
+def test_the_benchmark_deploys_the_reference_work_on_the_hosts_of_its_lab(tmp_path: Path) -> None:
+    inventory = reference.inventory(tmp_path, 1)
+    text = inventory.read_text(encoding="utf-8")
+    inventory.write_text(text.replace("lab: {name: bench-", "lab: {name: none-"), encoding="utf-8")
+    said = subprocess.run(reference.deploy(inventory), capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "inv lab.up" in said.stderr
