@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
+from plainstack.dataclass import dataclass
 from plainstack.drill.faults import (
     ALL,
     FAULTS,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plainstack.cli.console import Console
+from plainstack.dataclass import dataclass
 from plainstack.wording import size
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.declared import secrets_of
 from plainstack.engine.role import Role, hosts_of
 from plainstack.inventory.sections import Model

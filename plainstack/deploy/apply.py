@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Event
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.paths import AUDIT
 
 HEADER = ("at", "who", "host", "role", "actions", "result")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from threading import Event
 from typing import ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy import conclusions, errands, lock, peers
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.fetching import Fetching

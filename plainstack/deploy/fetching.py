@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.resources import Fetched, Payload
 from plainstack.errors import HostFailed, PlainstackError
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Resource
 from plainstack.inventory.stack import Stack

@@ -19,10 +19,10 @@ import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plainstack.dataclass import dataclass
 from plainstack.ssh.reach import KeptReach
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.paths import LOCK, STATE
 from plainstack.errors import HostFailed, Refused
 from plainstack.ssh.connections import fan_out

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy.journal import short
 from plainstack.engine.paths import STATE
 from plainstack.errors import Refused

@@ -9,10 +9,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError, Refused
 from plainstack.inventory import references
 from plainstack.inventory.stack import Stack

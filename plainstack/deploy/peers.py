@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.sayings import NO_OTHER
 from plainstack.errors import HostFailed, PlainstackError, Untouched
 

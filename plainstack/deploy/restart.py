@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy.deployment import Deployment
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed

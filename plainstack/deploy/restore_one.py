@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import topology

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.declared import by_name, uses
 from plainstack.engine.role import Role
 from plainstack.errors import Refused

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy.observe import View
 from plainstack.engine.kinds.unit import Kept
 from plainstack.engine.observed import Observed

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy import lock
 from plainstack.deploy.hurry import hurried
 from plainstack.deploy.operator import commit, who

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from threading import Event
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy import lock
 from plainstack.deploy.apply import UNLIMITED, Applier, longest, work_of
 from plainstack.deploy.observe import Listener, Observer, View

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.errors import HostFailed

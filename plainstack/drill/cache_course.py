@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.drill import cached
 from plainstack.drill.course import LASTS, Course
 from plainstack.drill.measures import Rule, Stored

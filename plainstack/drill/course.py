@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy.observe import Observer
 from plainstack.deploy.step_runner import Event as Heard
 from plainstack.drill import recovery

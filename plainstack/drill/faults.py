@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.drill import cached, sickness
 from plainstack.drill.measures import Budgets
 from plainstack.drill.sickness import Patient

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.history import Attempt
 
 

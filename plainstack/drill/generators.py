@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.generator import Generator
 from plainstack.drill.requests import prefix, writes
 from plainstack.inventory.references import OWN_SECRET, resolve

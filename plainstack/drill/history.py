@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, get_args
+
+from plainstack.dataclass import dataclass
 
 Kind = Literal["get", "post", "sql", "cache", "stray"]
 """GET and POST at the site, INSERT at the database, SET at the cache, and INSERT at an old primary of the database,

@@ -18,9 +18,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.references import resolve
 
 CONNECT_TIMEOUT = 3

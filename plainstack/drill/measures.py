@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.history import Attempt, Kind
 
 Stored = Mapping[Kind, Mapping[int, int]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from plainstack.dataclass import dataclass
 from plainstack.drill import chart
 from plainstack.drill.figures import percentile
 from plainstack.drill.history import WRITES, Attempt, Kind

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from plainstack.dataclass import dataclass
 from plainstack.deploy import lock
 from plainstack.deploy.check_result import CheckResult
 from plainstack.deploy.observe import Observer, View

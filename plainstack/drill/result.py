@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.measures import Budgets, Marks
 from plainstack.drill.verdict import Verdict
 

@@ -6,10 +6,11 @@ import json
 import shlex
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.stand_in import CHAIN
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.history import WRITES, Attempt, Kind
 from plainstack.drill.measures import Budgets, Ending, Gap, Marks, Rule, Stored, Writes, longest_gap, set_test
 from plainstack.drill.rules import counted, gap_rules, gets_rule, healing_rules, set_rules, state_rule, why

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.drill.generator import Generator
 from plainstack.drill.generators import GRACE
 from plainstack.drill.history import Kind

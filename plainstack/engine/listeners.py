@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.observed import Listener
 
 _SOCKETS = Path(__file__).parent / "transaction/sh/sockets.sh"

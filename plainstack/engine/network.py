@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.references import Reference
 from plainstack.engine.role import Opening, Protocol, Role, hosts_of, of_host
 from plainstack.inventory.sections import Host

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.references import Reference
 from plainstack.engine.role_functions import (
     Certificates,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.plan.actions import UnitVerb
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack

@@ -6,10 +6,10 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack import shipped
+from plainstack.dataclass import dataclass
 
 _CHECK = "test_*.py"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from plainstack.addresses import endpoint
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Host
 
 

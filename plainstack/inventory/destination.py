@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 
 

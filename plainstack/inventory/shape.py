@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 from pydantic import Field, create_model
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Model
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc

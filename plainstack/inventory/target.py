@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from plainstack.dataclass import dataclass
 
 LOOPBACK = "127.0.0.1"
 

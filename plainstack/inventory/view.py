@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.keys import HIDDEN
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text

@@ -8,11 +8,12 @@ basic types.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import InventoryError
 from plainstack.inventory.yaml_limits import CONTROL, LOADER, Unreadable, check_text, check_tree
 from plainstack.wording import Loc, dotted, shortened

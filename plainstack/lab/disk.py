@@ -8,10 +8,10 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack.addresses import endpoint
+from plainstack.dataclass import dataclass
 from plainstack.lab.addressing import with_length
 from plainstack.lab.model import APT_PORT, Lab, LabHost
 from plainstack.ssh.netns import LabError

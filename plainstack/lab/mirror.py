@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from plainstack.dataclass import dataclass
 from plainstack.ssh.netns import LabError
 
 SUITES = {12: "bookworm", 13: "trixie"}

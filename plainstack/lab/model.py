@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.lab import addressing
 from plainstack.lab.addressing import Gateway
 from plainstack.ssh.netns import LabError

@@ -7,9 +7,9 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.lab import links as quality
 from plainstack.lab.model import PRIVATE_BRIDGE, PUBLIC_BRIDGE, Lab, LabHost, branched
 from plainstack.ssh import netns

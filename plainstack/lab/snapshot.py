@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.lab import disk, layers, model, owner
 from plainstack.lab.disk import Disk
 from plainstack.lab.model import Lab, LabHost

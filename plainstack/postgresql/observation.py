@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cached_property
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.paths import FENCES
 from plainstack.postgresql.shell_paths import BIN, DATA, DEGRADED, FENCED, PASSFILE, RESTORING, REWINDING, START_GUARD

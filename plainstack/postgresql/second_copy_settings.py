@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Model
 from plainstack.inventory.values import BitRate, FilePath, Int, Line, Port
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
 from plainstack.secrets.values import Secret, Vault, scram_verifier

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.postgresql.layout import AS_POSTGRES
 from plainstack.postgresql.shell_paths import BIN, DATA
 

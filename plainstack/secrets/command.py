@@ -10,10 +10,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.secrets.declaration import LONGEST, FromCommand, unfit
 from plainstack.secrets.values import Secret

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.secrets.rotation import RotationStrategy
 
 LENGTHS = (16, 512)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
+from plainstack.dataclass import dataclass
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 

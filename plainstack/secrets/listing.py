@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from plainstack.dataclass import dataclass
 from plainstack.secrets import pki, rotation
 from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
 from plainstack.secrets.format import Store

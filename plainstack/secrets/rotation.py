@@ -10,10 +10,11 @@ from __future__ import annotations
 import secrets as random_source
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.secrets.values import Secret
 
 RotationStrategy = Literal["at once", "grace", "overlap", "handover"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets as random_source
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import age, pki, rotation, store_files

@@ -11,9 +11,10 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import age, format

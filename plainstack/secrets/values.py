@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+
+from plainstack.dataclass import dataclass
 
 
 class Secret:

@@ -6,9 +6,9 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_cache import CacheDisk, RouteCache

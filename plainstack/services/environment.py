@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import NotDeployed, Refused
 from plainstack.services.places import home
 

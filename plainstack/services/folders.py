@@ -7,9 +7,9 @@ Its rsync may read each of these folders, and may write only into a folder that 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Package, Resource, Unit, User

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import ServiceTimer
 from plainstack.inventory.services import Service

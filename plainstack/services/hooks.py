@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory import references
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import Service

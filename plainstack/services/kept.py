@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.held import Pinned
 from plainstack.inventory.stack import Stack
 from plainstack.paths import AUDIT

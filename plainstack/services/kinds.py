@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.service_values import DEBIANS_PYTHON
 from plainstack.inventory.services import DjangoService, PythonService, Service, StaticService
 from plainstack.services import django_files, django_look

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.stack import Stack
 
 # Seconds. The holder renews a lease every 1.5 seconds, and another host takes it over after 15.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services.processes import served

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.health import Health
 from plainstack.inventory.route_parts import Route
 from plainstack.inventory.sections import Host

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
 from plainstack.inventory.held import Pinned

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError
 
 # At most this many lines are listed for one mistake, such as missing hashes.

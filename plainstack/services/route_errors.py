@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_parts import Route
 from plainstack.inventory.services import DjangoService, StaticService

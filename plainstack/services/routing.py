@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.route_parts import Redirect, Route
 from plainstack.inventory.stack import Stack
 from plainstack.services import site

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from plainstack.dataclass import dataclass
 
 # Names and modules that can create settings without an assignment.
 _UNSURE = frozenset(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from plainstack.addresses import bracketed, endpoint
+from plainstack.dataclass import dataclass
 from plainstack.engine.references import Reference
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack

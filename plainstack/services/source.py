@@ -7,9 +7,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import InventoryError
 
 

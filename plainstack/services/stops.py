@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.resources import File, Timer, Unit
 from plainstack.inventory.held import Stopped, later
 from plainstack.inventory.sections import Host

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.references import Reference
 from plainstack.inventory import references
 from plainstack.inventory.sections import Host

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import zip_longest
 
 from plainstack.addresses import Address
+from plainstack.dataclass import dataclass
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services.edge import Balancer

@@ -12,10 +12,10 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import paramiko
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import HostFailed
 from plainstack.ssh.alive import answers, still_there
 from plainstack.ssh.session import Session, Started, abandon

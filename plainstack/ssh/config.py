@@ -15,10 +15,10 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 
 SYSTEM = Path("/etc/ssh/ssh_config")

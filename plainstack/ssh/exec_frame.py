@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.shell import PATH
 
 # Endless output before the marker must not fill the operator's memory.

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import paramiko
 from fabric import Connection
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.ssh.connect_errors import BROKEN, JumpFailed, explain
 from plainstack.ssh.reach import Reach

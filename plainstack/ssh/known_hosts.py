@@ -6,12 +6,12 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 
 

@@ -6,12 +6,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 from paramiko.agent import AgentSSH
 
+from plainstack.dataclass import dataclass
 from plainstack.ssh.key_files import certified_key, load, public_blob
 from plainstack.ssh.passphrase import ask
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import paramiko
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connect_errors import fingerprint

@@ -7,11 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import paramiko
 from fabric import Connection
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import HostFailed
 from plainstack.ssh.alive import answers, still_there
 from plainstack.ssh.exec_frame import Frame, Stream

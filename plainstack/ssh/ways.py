@@ -21,9 +21,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.destination import Destination
 from plainstack.ssh.config import Resolved, resolve

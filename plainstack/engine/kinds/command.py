@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.kinds.kind import Kind, Resource, Situation, done_elsewhere, no_guards
 from plainstack.engine.transaction.bundle import Bundle

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.kinds.kind import (
     Difference,

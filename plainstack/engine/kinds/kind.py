@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.observed import Entry, Observed
 

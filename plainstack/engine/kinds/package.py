@@ -6,9 +6,10 @@ One apt transaction installs the missing packages of all roles of a host; see pl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.kinds.kind import (
     Difference,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause
 from plainstack.engine.observed import Entry, PathState
 

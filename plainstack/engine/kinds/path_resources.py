@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.kind import Resource
 from plainstack.engine.kinds.path_state import State
 

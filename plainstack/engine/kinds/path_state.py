@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.observed import Entry, PathState
 
 _PURGE = " purge"

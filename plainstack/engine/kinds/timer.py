@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.kinds.kind import Difference, Kind, Leaves, Remembered, Resource, Situation, no_guards
 from plainstack.engine.kinds.path_actions import Forget, Put

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Rank
 from plainstack.engine.kinds.kind import Difference, Kind, Leaves, Remembered, Resource, Situation, outside_cause
 from plainstack.engine.kinds.origin import gone

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause
 from plainstack.engine.stamps import reread_stamp
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.kinds.kind import (
     Difference,

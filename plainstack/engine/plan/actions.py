@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause
 from plainstack.engine.kinds.command import Run, Validation
 from plainstack.engine.kinds.package import Install, Preseed, Purge, Replace

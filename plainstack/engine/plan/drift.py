@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.registry import kind_named, place_left, place_of
 from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.resources import Resource

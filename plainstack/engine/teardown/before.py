@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.paths import STATE
 from plainstack.engine.sayings import Leftover
 from plainstack.paths import AUDIT

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from plainstack.dataclass import dataclass
 
 Members = Sequence[tuple[str, bytes]]
 

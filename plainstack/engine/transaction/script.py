@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.registry import KINDS
 from plainstack.engine.observed import Entry
 from plainstack.engine.paths import GUARD_SECONDS, STATE

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.listeners import hexadecimal
 from plainstack.engine.plan.actions import Action, DaemonReload, UnitAction
 from plainstack.engine.transaction.bundle import Bundle

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import cached_property
 from shlex import quote
 from typing import Any, Literal, NamedTuple
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup.barman import server

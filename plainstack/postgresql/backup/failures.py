@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from plainstack.dataclass import dataclass
 from plainstack.postgresql.backup.barman import HOME
 from plainstack.postgresql.sql import BARMAN_SLOT
 from plainstack.wording import size

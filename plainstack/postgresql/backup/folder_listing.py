@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.sayings import Answers, Status
 from plainstack.errors import PlainstackError, Refused
 from plainstack.inventory.stack import Stack

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from plainstack.dataclass import dataclass
 from plainstack.postgresql.backup.catalogue import DONE, WAITING
 from plainstack.wording import size
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
+from plainstack.dataclass import dataclass
 from plainstack.postgresql.backup.catalogue import Backup, Catalogue, timeline_of
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import NEVER, Backup
 from plainstack.wording import Loc

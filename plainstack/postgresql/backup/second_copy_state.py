@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.observed import Observed
 from plainstack.engine.sayings import Answers, Finding, Status
 from plainstack.inventory.stack import Stack

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.postgresql.observation import Node, Topology, newest
 from plainstack.postgresql.topology import position, unfinished_restore

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import StrEnum
 
+from plainstack.dataclass import dataclass
 from plainstack.postgresql.failover.phases import Step
 from plainstack.postgresql.restore.situation import Situation
 

@@ -10,10 +10,10 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from shlex import join, quote
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.keys import did_you_mean

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup.barman import backup_host
 from plainstack.postgresql.hosts import databases

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.postgresql.backup.abandoned import contains, left_at
 from plainstack.postgresql.backup.catalogue import Backup, Catalogue

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from shlex import quote
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError, Refused
 from plainstack.postgresql.layout import AS_POSTGRES
 from plainstack.postgresql.restore import renaming, scratch

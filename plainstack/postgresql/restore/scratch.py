@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from shlex import join
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError
 from plainstack.inventory import port_numbers as ports
 from plainstack.paths import TLS

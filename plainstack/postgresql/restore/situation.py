@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cached_property
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.postgresql.layout import CLUSTERS
 from plainstack.postgresql.observation import Node, Topology
 

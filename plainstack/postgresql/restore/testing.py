@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from shlex import join
 from typing import Any
 
+from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError
 from plainstack.postgresql.restore.scratch import PROGRAM
 from plainstack.wording import duration

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from plainstack.addresses import Address
+from plainstack.dataclass import dataclass
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Unit, Validation
 from plainstack.engine.role import Answers, Finding, Opening, Status

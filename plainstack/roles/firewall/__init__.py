@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_network
 
+from plainstack.dataclass import dataclass
 from plainstack.engine.network import Allowed, Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim

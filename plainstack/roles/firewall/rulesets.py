@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from plainstack.dataclass import dataclass
 
 # Programs that create chains in the filter table, by the prefix of the chains' names.
 PROGRAMS = {
