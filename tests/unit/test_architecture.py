@@ -61,6 +61,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 @cache
+@cache
 def edges() -> Counter[tuple[str, str]]:
     """For each pair of packages, count the modules of the first that import the second."""
     pairs = ((package_of(path), to) for path, tree in modules().items() for to in set(imports(tree)))
