@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,10 @@ class Lanes:
         kept = self._kept = _Kept()
         self._plugins = session.config.pluginmanager
         session._setupstate = _OfThisLane(kept)  # type: ignore[assignment]  # a proxy
+        # Pytest makes the parent of all temporary folders when it is first needed. If two threads made one each, pytest
+        # could refuse a folder in one of them, because it is not in the other.
+        folders: Any = session.config._tmp_path_factory  # type: ignore[attr-defined]  # not public
+        folders.getbasetemp = _one_at_a_time(folders.getbasetemp)
 
         def results(self: pytest.FixtureDef[Any]) -> Any:
             return kept.results.get(id(self))
@@ -95,6 +100,17 @@ def _definitions(found: object) -> Iterator[pytest.FixtureDef[Any]]:
     elif isinstance(found, Mapping | Sequence) and not isinstance(found, str):
         for one in list(found.values() if isinstance(found, Mapping) else found):
             yield from _definitions(one)
+
+
+def _one_at_a_time(function: Callable[[], Path]) -> Callable[[], Path]:
+    """Return the function so that, while one thread calls it, other threads wait."""
+    turn = threading.Lock()
+
+    def in_turn() -> Path:
+        with turn:
+            return function()
+
+    return in_turn
 
 
 class _OfThisLane:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.pathlib import make_numbered_dir_with_cleanup
 
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
@@ -119,6 +121,23 @@ def test_hosts_and_checks_without_a_common_fixture_run_in_parallel(checks: Path,
 
     results = checked(stack, vault, meet, ["db1", "db2"])
     assert [one.passed for one in results] == [True] * 6, [one.why for one in results]
+
+
+def test_temporary_folders_of_checks_in_several_threads_have_one_parent(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If two threads made one each, pytest could refuse a folder, because it is not in the other parent."""
+    made: list[Path] = []
+
+    def slowly(**options: Any) -> Path:
+        made.append(make_numbered_dir_with_cleanup(**options))
+        time.sleep(0.05)
+        return made[-1]
+
+    monkeypatch.setattr("_pytest.tmpdir.make_numbered_dir_with_cleanup", slowly)
+    (checks / "test_folders.py").write_text('ROLE = "base"\ndef test_x(tmp_path):\n    assert tmp_path.is_dir()\n')
+    results = checked(stack, vault, asking_here, ["db1", "db2"])
+    assert ([one.why for one in results], len(made)) == (["", ""], 1)
 
 
 BROKEN = {
