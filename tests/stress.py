@@ -48,6 +48,7 @@ def main() -> int:
     asked = parser.parse_args()
     logs = Path(tempfile.mkdtemp(prefix="plainstack-stress-"))
     failed = []
+    started = time.monotonic()
     with load(asked.busy):
         for number in range(1, asked.times + 1):
             began = time.monotonic()
@@ -60,6 +61,8 @@ def main() -> int:
             what = f"FAILED, see {log}" if code else "passed"
             sys.stdout.write(f"run {number} of {asked.times}: {what} ({time.monotonic() - began:.0f} s) {said}\n")
             sys.stdout.flush()
+    if time.monotonic() - started > LONGEST:
+        sys.stdout.write(f"only the first {LONGEST // 3600} hours had this load: run fewer times\n")
     sys.stdout.write(f"{len(failed)} of {asked.times} runs failed with {asked.busy} cores kept busy\n")
     return int(bool(failed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
 Gateway = IPv4Interface | IPv6Interface
@@ -32,13 +33,13 @@ def gateways(addresses: Iterable[str | None]) -> tuple[Gateway, ...]:
 def hardware(address: str) -> str:
     """Return a host's hardware address; a host that is created again gets the same one, because neighbors cache it."""
     packed = ip_address(address).packed
-    octets = [0, *packed] if len(packed) == 4 else [6, packed[6], packed[7], packed[14], packed[15]]
+    octets = [0, *packed] if len(packed) == 4 else [6, *sha256(packed).digest()[:4]]
     return ":".join(f"{octet:02x}" for octet in (2, *octets))
 
 
 def suffix(address: str) -> str:
-    """Return the part of an address that distinguishes it from others of its network, for the names of cables."""
-    return address.rpartition(".")[2] if "." in address else f"{int(ip_address(address)) & 0xFFFF:x}"
+    """Return what distinguishes an address from others of its network in the names of cables: at most 7 characters."""
+    return address.rpartition(".")[2] if "." in address else sha256(ip_address(address).packed).hexdigest()[:7]
 
 
 def problems(kind: str, addresses: Sequence[tuple[str, str]]) -> list[str]:

@@ -7,6 +7,7 @@ from plainstack.lab.model import Lab, LabHost
 from plainstack.ssh.netns import LabError
 
 _FULL = "/plainstack-lab-full"
+_FREE = f"rm -f {_FULL}"
 _FILL = f"""
 fallocate -l "$(df --output=avail --block-size=1 / | tail -n 1)" {_FULL} || :
 cat /dev/zero >>{_FULL} 2>/dev/null || :
@@ -55,13 +56,24 @@ def mend(lab: Lab, name: str, report: up.Report = lambda _host, _what: None) -> 
     host = up.running(lab, name, "lab.mend")
     with machine.locked(lab.name, report):
         if not container.alive(lab, host):
-            up.start(lab, [host], report)
+            _boot(lab, host, report)
         elif container.frozen(lab, host):
             container.set_frozen(lab, host, freeze=False)
         network.switch(lab, host, "up")
-        container.run(lab, host, f"rm -f {_FULL}")
+        container.run(lab, host, _FREE)
         if not container.await_ssh(lab, host):
             raise LabError(f"{name}: is mended, but its sshd does not answer. To boot it again: inv lab.up")
+
+
+def _boot(lab: Lab, host: LabHost, report: up.Report) -> None:
+    try:
+        up.start(lab, [host], report)
+    except LabError:
+        # On a full disk, sshd cannot write its host keys.
+        if not container.alive(lab, host):
+            raise
+        container.run(lab, host, _FREE)
+        up.start(lab, [host], report)
 
 
 def _alive(lab: Lab, name: str) -> LabHost:

@@ -54,8 +54,9 @@ def set_frozen(lab: Lab, host: LabHost, *, freeze: bool) -> None:
 
 def run(lab: Lab, host: LabHost, script: str) -> None:
     """Run a script as root inside the host, independently of its network and sshd. Raises LabError if it fails."""
-    first = next(group(lab, host).glob("boot-*/payload/init.scope/cgroup.procs"), None)
-    pids = first.read_text().split() if first else []
+    # A host that has rebooted itself has a group for each boot.
+    groups = group(lab, host).glob("boot-*/payload/init.scope/cgroup.procs")
+    pids = [pid for procs in groups for pid in procs.read_text().split()]
     if not pids:
         raise LabError(f"{host.name} is not running")
     enter = ["nsenter", f"--target={pids[0]}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]

@@ -39,13 +39,20 @@ def save(
         owner.check(lab)
         if dead := [host.name for host in lab.hosts if not container.alive(lab, host)]:
             raise LabError(f"not running: {', '.join(dead)}. Start them first: inv lab.up")
+        if frozen := [host.name for host in lab.hosts if container.frozen(lab, host)]:
+            raise LabError(f"frozen: {', '.join(frozen)}. Thaw them first: inv lab.mend {frozen[0]}")
         if limited := [host.name for host in lab.hosts if limits.limited(disk.of(lab, host))]:
             raise LabError(f"a snapshot cannot keep disks of limited size (lab.disks): {', '.join(limited)}")
         _refuse_releases(lab)
         for names in order:
             report("lab", f"stopping {', '.join(names)}")
-            up.all_hosts([lab.host(one) for one in names], lambda host: container.shut_down(lab, host))
-        with machine.locked("machine", report):
+            try:
+                up.all_hosts([lab.host(one) for one in names], lambda host: container.shut_down(lab, host))
+            except LabError as error:
+                raise LabError(
+                    f"{error}\nNo snapshot was saved. To start the stopped hosts again: inv lab.up"
+                ) from None
+        with machine.shared(report):
             for host in lab.hosts:
                 layers.recover(disk.of(lab, host))
             made = snapshot.write(lab, name, origin, files)
@@ -69,7 +76,7 @@ def start_from(
             raise LabError(
                 f"the lab {lab.name} already exists. Start it as it is with inv lab.up, or remove it with inv lab.down"
             )
-        with machine.locked("machine", report):
+        with machine.shared(report):
             found = snapshot.read(name)
             if problems := snapshot.stale(found, lab, stack, image.path(mirror.find(), packages=lab.packages)):
                 raise LabError(
@@ -77,7 +84,7 @@ def start_from(
                     f" Make a new one: inv lab.up, inv deploy, inv lab.forget {name}, inv lab.save {name}"
                 )
             for path in snapshot.place(found, lab, files):
-                report("lab", f"the folder that had the snapshot's name is kept as {path}")
+                report("lab", f"the secrets that were here are kept as {path}")
         up.start(lab, [host for host in lab.hosts if not only or host.name in only], report)
     return found
 
@@ -92,5 +99,5 @@ def _refuse_releases(lab: Lab) -> None:
 def forget(name: str, report: up.Report) -> None:
     """Remove a snapshot."""
     machine.require_root("lab.forget")
-    with machine.locked("machine", report):
+    with machine.shared(report):
         snapshot.forget(name)

@@ -34,6 +34,9 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
 _ENOUGH_WATCHES = 1024
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_REFUSAL = "#!/bin/sh\n# plainstack lab: packages that it installs start no services\nexit 101\n"
+# The lock for what all labs share. No lab has this name.
+_SHARED = ".machine"
 
 
 def require_root(task: str) -> None:
@@ -55,6 +58,8 @@ def install(packages: list[str]) -> None:
     if not shutil.which("apt-get"):
         raise LabError(f"the lab needs {', '.join(packages)}, but this machine has no apt-get to install them")
     with _no_services():
+        # An installation that was killed leaves packages that apt-get refuses to continue with.
+        _run(["dpkg", "--configure", "--pending", "--force-confold"])
         done = _apt_get(["install", "--yes", "--no-install-recommends", *packages])
         if done.returncode != 0:
             _apt_get(["update"])
@@ -74,9 +79,14 @@ def make_room() -> None:
             _WATCHES.write_text(str(_ENOUGH_WATCHES))
 
 
+def shared(report: Callable[[str, str], None]) -> contextlib.AbstractContextManager[None]:
+    """Hold the lock for what all labs of this machine share."""
+    return locked(_SHARED, report)
+
+
 @contextlib.contextmanager
 def locked(name: str, report: Callable[[str, str], None]) -> Iterator[None]:
-    """Hold the lock `name` of this machine; report it if another command holds the lock."""
+    """Hold the lock of a lab; report it if another command holds the lock."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:
         try:
@@ -89,10 +99,11 @@ def locked(name: str, report: Callable[[str, str], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_services() -> Iterator[None]:
-    if _POLICY.exists():
+    # A policy of this text was left by an installation that was killed.
+    if _POLICY.exists() and _POLICY.read_text(encoding="utf-8", errors="replace") != _REFUSAL:
         yield
         return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.write_text(_REFUSAL, encoding="utf-8")
     _POLICY.chmod(0o755)
     try:
         yield
@@ -101,8 +112,12 @@ def _no_services() -> Iterator[None]:
 
 
 def _apt_get(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return _run(["apt-get", "-o", "DPkg::Lock::Timeout=300", *words])
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["apt-get", "-o", "DPkg::Lock::Timeout=300", *words],
+        words,
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": PATH},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -57,7 +57,7 @@ class Snapshot:
 
 
 def read(name: str) -> Snapshot:
-    """Return a snapshot by name. Raises LabError if there is none."""
+    """Return a snapshot by name. Raises LabError if there is none, or if its description cannot be used."""
     model.check_name(name, "a snapshot")
     try:
         data = json.loads((model.SNAPSHOTS / name / _ABOUT).read_text(encoding="utf-8"))
@@ -66,7 +66,19 @@ def read(name: str) -> Snapshot:
         raise LabError(
             f"there is no snapshot {name}. " + (f"Snapshots: {known}" if known else "To make one: inv lab.save NAME")
         ) from None
-    return Snapshot(**{**data, "origin": Origin(**data["origin"])})
+    except ValueError:
+        raise _unusable(name) from None
+    try:
+        return Snapshot(**{**data, "origin": Origin(**data["origin"])})
+    except (TypeError, KeyError):
+        raise _unusable(name) from None
+
+
+def _unusable(name: str) -> LabError:
+    return LabError(
+        f"the snapshot {name} was saved by another version of Plainstack, or is damaged."
+        f" Remove it: inv lab.forget {name}"
+    )
 
 
 def every() -> list[Snapshot]:
@@ -134,15 +146,20 @@ def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]
     return kept
 
 
-def forget(name: str) -> Snapshot:
-    """Remove a snapshot, and return it; its layers stay as long as a lab uses them."""
-    known = read(name)
-    gone = known.folder.with_name(f".{name}.gone")
+def forget(name: str) -> None:
+    """Remove a snapshot, even one that cannot be used; its layers stay as long as a lab uses them.
+
+    Raises LabError if there is none.
+    """
+    model.check_name(name, "a snapshot")
+    folder = model.SNAPSHOTS / name
+    if not folder.is_dir():
+        read(name)
+    gone = folder.with_name(f".{name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
-    known.folder.rename(gone)
+    folder.rename(gone)
     shutil.rmtree(gone)
     layers.sweep()
-    return known
 
 
 def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:

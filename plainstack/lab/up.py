@@ -48,7 +48,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     """Start hosts of the lab; the caller holds the lab's lock."""
     owner.check(lab)
     mirrors = mirror.find()
-    with machine.locked("machine", report):
+    with machine.shared(report):
         images = _prepare_machine(lab, mirrors, {host.release for host in hosts}, report)
     if not netns.is_up(lab.namespace):
         # Containers that outlived their namespace can never be connected again.
@@ -56,7 +56,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
         report("lab", f"network {' and '.join(str(one.network) for one in (lab.private, *lab.public))}")
     network.ensure(lab)
     owner.write(lab, lab.disks)
-    with machine.locked("machine", report):
+    with machine.shared(report):
         proxy.ensure(lab, mirrors)
     key = access.operator_key(lab)
     try:
@@ -97,7 +97,7 @@ def remove(name: str, report: Report) -> None:
     cgroup.remove(group)
     network.remove(namespace)
     trees.remove(folder for folder in (disks, run) if folder.exists())
-    with machine.locked("machine", report):
+    with machine.shared(report):
         layers.sweep()
         proxy.stop_unused()
     report(name, "down" if existed else "was not up")
@@ -108,6 +108,7 @@ def status(lab: Lab) -> dict[str, str]:
     machine.require_root("lab.status")
     if not netns.is_up(lab.namespace):
         return {host.name: "down" for host in lab.hosts}
+    owner.check(lab)
     links = network.observe(lab)
     with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:
         states = pool.map(lambda host: _state(lab, host, links), lab.hosts)
@@ -121,11 +122,14 @@ def shell(lab: Lab, host: str) -> NoReturn:
 
 
 def running(lab: Lab, name: str, task: str) -> LabHost:
-    """Return a host of a lab that is up; `task` names the command in messages. Raises LabError without such a host."""
+    """Return a host of a lab that is up; `task` names the command in messages. Raises LabError without such a host, or
+    if the lab belongs to another inventory.
+    """
     machine.require_root(task)
     host = lab.host(name)
     if not netns.is_up(lab.namespace):
         raise LabDown
+    owner.check(lab)
     return host
 
 

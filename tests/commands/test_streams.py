@@ -30,7 +30,7 @@ services:
 database: {name: shop}
 """
 # Commands that hand the terminal to another program, or work on this machine's labs and snapshots.
-LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.forget"}
+LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.snapshots", "lab.forget"}
 WORDS = {
     **{name: ["postgres/ap"] for name in ("secrets.rotate", "secrets.set", "secrets.unset")},
     "exec": ["web", "--command=env"],

@@ -156,6 +156,10 @@ BAD = [
     ("{debian: {b: 11}}", "lab.debian.b: must be 12 or 13 (given: 11)"),
     ("{debian: {x: 12}}", "lab.debian.x: there is no host x"),
     ("{no_ipv6: [a, x]}", "lab.no_ipv6.1: there is no host x"),
+    (
+        "{no_ipv6: [pc]\n  visitors: {pc: {address: 10.0.0.9, public6: '2001:db8::9'}}}",
+        "lab.no_ipv6.0: pc has the address 2001:db8::9, so it needs IPv6",
+    ),
     ("{disks: {x: 1G}}", "lab.disks.x: there is no host x"),
 ]
 

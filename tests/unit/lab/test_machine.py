@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.lab import machine
+from plainstack.lab.model import check_name
 from plainstack.ssh.netns import LabError
 
 
@@ -34,6 +35,31 @@ def test_an_existing_policy_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with machine._no_services():
         assert policy.read_text() == "mine"
     assert policy.read_text() == "mine"
+
+
+def test_a_policy_that_a_killed_installation_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(machine, "_POLICY", policy)
+    with machine._no_services():
+        left = policy.read_text()
+    policy.write_text(left)
+    with machine._no_services():
+        assert policy.read_text() == left
+    assert not policy.exists()
+
+
+def test_no_lab_has_the_lock_that_all_labs_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CACHE", tmp_path)
+
+    def report(host: str, what: str) -> None:
+        raise AssertionError(f"{host}: {what}")
+
+    with machine.shared(report):
+        (shared,) = tmp_path.iterdir()
+        with pytest.raises(LabError, match="is not a valid name for a lab"):
+            check_name(shared.stem, "a lab")
+        with machine.locked("machine", report):
+            assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_waiting_for_the_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

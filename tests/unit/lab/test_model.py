@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from plainstack.lab.model import Cable, Lab, LabHost
 from plainstack.ssh.netns import LabError
@@ -26,6 +29,22 @@ def test_settings_are_derived_from_the_hosts() -> None:
         Cable("private-16", "private", "host0", "02:00:c0:a8:39:10"),
         Cable("public-231", "public", "public0", "02:00:c0:a8:03:e7"),
     )
+
+
+ADDRESSES = st.lists(st.ip_addresses(v=6, network="2001:db8::/64"), min_size=2, max_size=8, unique=True)
+
+
+@given(ADDRESSES)
+@example([ip_address("fd00::1:11"), ip_address("fd00::2:11")])
+def test_hosts_with_ipv6_addresses_that_end_alike_have_different_network_cards(addresses: list[IPv6Address]) -> None:
+    named = [LabHost(f"a{number}", str(one)) for number, one in enumerate(addresses)]
+    mixed = [LabHost("b1", "192.168.57.17", "192.168.3.17"), LabHost("b2", "192.168.57.18", public6="2001:db8::17")]
+    for hosts in (named, mixed):
+        cables = [cable for host in hosts for cable in host.cables]
+        assert len({cable.end for cable in cables}) == len(cables)
+        assert len({cable.hardware for cable in cables}) == len(cables)
+        # Linux allows an interface's name 15 characters.
+        assert max(len(cable.end) for cable in cables) <= 15
 
 
 def test_without_public_addresses_there_is_no_public_network() -> None:

@@ -68,6 +68,17 @@ def test_a_saved_lab_and_a_second_lab_both_continue_from_the_snapshot(lab: Lab, 
     assert seen(disk.of(lab, DB), "data") == "data of db1"
 
 
+@pytest.mark.parametrize("about", ["", "[]", '{"name": "one"}', '{"name": "one", "origin": {"author": "me"}}'])
+def test_a_snapshot_whose_description_cannot_be_used_can_be_removed(lab: Lab, about: str) -> None:
+    snapshot.write(lab, "one", ORIGIN, {})
+    (model.SNAPSHOTS / "one/snapshot.json").write_text(about)
+    for deed in (lambda: snapshot.read("one"), snapshot.every):
+        with pytest.raises(LabError, match=r"the snapshot one was saved by another version .*: inv lab\.forget one"):
+            deed()
+    snapshot.forget("one")
+    assert snapshot.every() == []
+
+
 def test_a_layer_stays_while_a_snapshot_or_a_lab_uses_it(lab: Lab, tmp_path: Path) -> None:
     snapshot.write(lab, "one", ORIGIN, {})
     snapshot.write(lab, "two", ORIGIN, {})
