@@ -6,12 +6,14 @@ folder are in the context `location` of the routes that name them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
+from plainstack.inventory.web_values import is_name
 from plainstack.services import snippet_text
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.processes import served
@@ -22,6 +24,10 @@ FOLDER = Path("nginx")
 ANY = "any"
 # Far more than a person writes; it is sent with every change.
 _LARGEST = 256 << 10
+# Other characters end a word of the configuration, or have a meaning in it. A wildcard's folder begins with a `*`.
+_FILE = re.compile(r"[A-Za-z0-9._-]+")
+_PARENT = re.compile(r"(\*\.)?[A-Za-z0-9._-]+")
+_ALLOWED = "letters, digits, '.', '_' and '-' are allowed"
 
 
 def snippets(stack: Stack) -> Mapping[str, tuple[Path, ...]]:
@@ -47,6 +53,8 @@ def problem_of(stack: Stack, path: Path) -> str:
         return f"{path} is for the whole server, like every *.conf in a folder NAME.d. Move it to {FOLDER}/{path.name}"
     if problem := problem_of_path(stack, path):
         return problem
+    if folder := next((part for part in path.parts[1:-1] if not _PARENT.fullmatch(part)), ""):
+        return f"{path}: Rename the folder {folder}: {_ALLOWED}"
     problem = _problem(stack.file(path))
     return f"{path}{problem}" if problem else ""
 
@@ -60,6 +68,12 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
             yield (
                 ("balancer",),
                 f"{FOLDER}/{name}.d: {name} is not in balancer.server_names{hint}; known: {', '.join([*names, ANY])}",
+            )
+        elif not is_name(name.removeprefix("*.")):
+            yield (
+                ("balancer",),
+                f"{FOLDER}/{name}.d: {name} is not a name such as shop.example or *.shop.example, in lower case."
+                " Rename the folder",
             )
         for file in files:
             if problem := _problem(stack.file(file)):
@@ -76,6 +90,8 @@ def directives(stack: Stack, path: Path) -> list[Directive]:
 
 def _problem(path: Path) -> str:
     """Return what is wrong with a snippet, to be appended to its path; empty if it can be included."""
+    if not _FILE.fullmatch(path.name):
+        return f": Rename the file: {_ALLOWED}"
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, File, Resource
@@ -42,9 +44,16 @@ def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> It
 
 def snippet_files(stack: Stack, engine: Engine) -> Iterator[File]:
     """Yield the stack's own files of configuration, which must be valid as a part of the whole."""
-    for path in dict.fromkeys([*chain(*snippets(stack).values()), *of_routes(stack)]):
-        place = f"{engine.folder}/{_SNIPPETS}/{'/'.join(path.parts[1:])}"
-        yield File(path=place, content=stack.file(path).read_bytes())
+    for path in _all_snippets(stack):
+        yield File(path=_place(path, engine), content=stack.file(path).read_bytes())
+
+
+def included(stack: Stack, engine: Engine) -> dict[Path, str]:
+    """Return what the configuration includes for each snippet.
+
+    `include` takes a pattern, and the folder of a wildcard name begins with a `*`.
+    """
+    return {path: glob.escape(_place(path, engine)) for path in _all_snippets(stack)}
 
 
 def configuration_check(engine: Engine, prepare: str) -> str:
@@ -78,6 +87,14 @@ def inside(stack: Stack) -> list[str]:
     """Return the addresses from which the stack's own hosts request health pages, and loopback."""
     addresses = [address for host in stack.hosts.values() for address in host.addresses]
     return list(dict.fromkeys(["127.0.0.1", *map(str, addresses)]))
+
+
+def _all_snippets(stack: Stack) -> Iterator[Path]:
+    yield from dict.fromkeys([*chain(*snippets(stack).values()), *of_routes(stack)])
+
+
+def _place(snippet: Path, engine: Engine) -> str:
+    return f"{engine.folder}/{_SNIPPETS}/{'/'.join(snippet.parts[1:])}"
 
 
 def _secret_name(user: str) -> str:

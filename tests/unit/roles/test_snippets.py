@@ -104,6 +104,63 @@ def test_an_error_names_the_file_in_the_stacks_folder_and_the_line(edge: Edge, p
     assert f" in nginx/{place}:2" in ran.stderr
 
 
+@pytest.mark.programs
+def test_a_snippet_of_a_wildcard_is_not_part_of_the_names_below_it(tmp_path: Path) -> None:
+    """nginx's `include` takes a name with a `*` for a pattern."""
+    files = {
+        "*.shop.example.d/robots.conf": 'location = /robots.txt { return 200 "wildcard"; }\n',
+        "api.shop.example.d/robots.conf": 'location = /robots.txt { return 200 "api"; }\n',
+        "*.shop.example.d/reports.inc": 'add_header X-Own "wildcard" always;\n',
+        "api.shop.example.d/reports.inc": 'add_header X-Own "api" always;\n',
+    }
+    for name, text in files.items():
+        (tmp_path / "nginx" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "nginx" / name).write_text(text)
+    text = TEXT.replace("[shop.example, other.example]", '["*.shop.example", api.shop.example]')
+    text = text.replace("nginx/reports.conf", '"nginx/*.shop.example.d/reports.inc"')
+    with running(inventories.parse(text, "hosts.yaml", tmp_path), tmp_path / "edge") as edge:
+        for host, own in (("api", "api"), ("www", "wildcard")):
+            assert edge.curl(f"https://{host}.shop.example/robots.txt")[2] == own
+            headers = edge.curl(f"https://{host}.shop.example/reports/")[1]
+            assert [line for line in headers.splitlines() if line.startswith("x-own")] == ["x-own: wildcard"]
+
+
+@pytest.mark.parametrize(
+    "name", ["my robots.conf", "a[1].conf", "a*.conf", "gr\u00fc\u00dfe.conf", "a;b.conf", "$a.conf"]
+)
+def test_a_file_name_that_the_configuration_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
+    """Files that do not end in .conf are ignored whatever their names are."""
+    stack_with(tmp_path, any="")
+    (tmp_path / "nginx/any.d/my notes.txt").write_text("")
+    inventories.parse(TEXT, "hosts.yaml", tmp_path)
+    allowed = "Rename the file: letters, digits, '.', '_' and '-' are allowed"
+    (tmp_path / "nginx/any.d" / name).write_text("")
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(TEXT, "hosts.yaml", tmp_path)
+    assert str(caught.value) == f"hosts.yaml:6: nginx/any.d/{name}: {allowed}"
+    (tmp_path / "nginx/any.d" / name).rename(tmp_path / "nginx" / name)
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(TEXT.replace("nginx/reports.conf", f"'nginx/{name}'"), "hosts.yaml", tmp_path)
+    assert str(caught.value) == f"hosts.yaml:11: services.web.routes.1.snippet: nginx/{name}: {allowed}"
+
+
+def test_a_folder_name_that_the_configuration_cannot_have_is_refused(tmp_path: Path) -> None:
+    text = TEXT.replace("[shop.example, other.example]", '["*.shop.example"]')
+    stack_with(tmp_path)
+    (tmp_path / "nginx/a b.shop.example.d").mkdir()
+    (tmp_path / "nginx/a b.shop.example.d/a.conf").write_text("")
+    (tmp_path / "nginx/my own").mkdir()
+    (tmp_path / "nginx/my own/a.conf").write_text("")
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(text.replace("nginx/reports.conf", "nginx/my own/a.conf"), "hosts.yaml", tmp_path)
+    assert str(caught.value).splitlines() == [
+        "hosts.yaml:6: nginx/a b.shop.example.d: a b.shop.example is not a name such as shop.example or *.shop.example,"
+        " in lower case. Rename the folder",
+        "hosts.yaml:11: services.web.routes.1.snippet: nginx/my own/a.conf: Rename the folder my own: letters, digits,"
+        " '.', '_' and '-' are allowed",
+    ]
+
+
 def test_a_snippet_for_a_name_that_the_site_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InventoryError) as caught:
         stack_with(tmp_path, shop_exmple="")
