@@ -13,7 +13,6 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
 from plainstack.services import cache
-from plainstack.services.processes import served
 
 _UNIT = "plainstack-responses.service"
 _MODULES = ("__main__", "cache_files", "cache_log")
@@ -106,9 +105,8 @@ def resources(stack: Stack, engine: Engine) -> Iterator[Resource]:
 
 
 def _services(stack: Stack) -> dict[str, str]:
-    """Return the service of each upstream with a cached route."""
-    cached = {one.service.name for one, _ in cache.caches(stack)}
-    return {one.name: one.service for one in served(stack) if one.name in cached}
+    """Return the service of each upstream of a cached route, and of the one for the route's static files."""
+    return {name: one.service.service for one, _ in cache.caches(stack) for name in (one.service.name, one.upstream)}
 
 
 def _cookie(condition: str) -> str:
