@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
 from plainstack.inventory.web_values import is_name
 from plainstack.services import snippet_text
-from plainstack.services.edge import Balancer, covers
+from plainstack.services.edge import Balancer, covers, problem_of_certificate
 from plainstack.services.processes import served
 from plainstack.services.snippet_text import Broken, Directive
 from plainstack.wording import Loc
@@ -75,6 +75,8 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
                 f"{FOLDER}/{name}.d: {name} is not a name such as shop.example or *.shop.example, in lower case."
                 " Rename the folder",
             )
+        elif problem := problem_of_certificate(names, name):
+            yield ("balancer",), f"{FOLDER}/{name}.d: {problem}"
         for file in files:
             if problem := _problem(stack.file(file)):
                 yield ("balancer",), f"{file}{problem}"

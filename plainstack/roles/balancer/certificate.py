@@ -10,6 +10,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
+from plainstack.services.edge import certified
+
 T = TypeVar("T", bound=x509.ExtensionType)
 
 BROKEN = (hashes.MD5, hashes.SHA1)
@@ -74,5 +76,5 @@ def covers(pattern: str, name: str) -> bool:
     try:
         ip_address(name)
     except ValueError:
-        return pattern.startswith("*.") and name.partition(".")[2] == pattern[2:]
+        return certified(pattern, name)
     return False

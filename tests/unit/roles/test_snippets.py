@@ -170,6 +170,20 @@ def test_a_snippet_for_a_name_that_the_site_does_not_have_is_refused(tmp_path: P
     )
 
 
+def test_a_snippet_for_a_name_that_the_certificate_does_not_cover_is_refused(tmp_path: Path) -> None:
+    stack_with(tmp_path)
+    for name in ("a.shop.example", "a.b.shop.example"):
+        (tmp_path / f"nginx/{name}.d").mkdir()
+        (tmp_path / f"nginx/{name}.d/robots.conf").write_text("")
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(TEXT.replace("[shop.example,", '["*.shop.example",'), "hosts.yaml", tmp_path)
+    assert str(caught.value) == (
+        "hosts.yaml:6: nginx/a.b.shop.example.d: the certificate of *.shop.example does not cover a.b.shop.example: the"
+        " '*' stands for one part of a name. Add a.b.shop.example to balancer.server_names"
+    )
+    inventories.parse(TEXT.replace("[shop.example,", '["*.shop.example", a.b.shop.example,'), "hosts.yaml", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("path", "problem"),
     [

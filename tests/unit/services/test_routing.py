@@ -105,6 +105,20 @@ def test_a_service_is_asked_under_a_name_that_has_its_first_route() -> None:
             ],
         ),
         (
+            "/, {host: a.b.tenant.example}",
+            '/api/, {host: "*.b.tenant.example"}, {host: c.tenant.example}',
+            "{host: d.e.tenant.example, to: 'https://shop.example'}",
+            [
+                f"hosts.yaml:{place}.host: the certificate of *.tenant.example does not cover {name}: the '*' stands"
+                f" for one part of a name. Add {name} to balancer.server_names"
+                for place, name in (
+                    ("5: balancer.redirects.0", "d.e.tenant.example"),
+                    ("7: services.web.routes.1", "a.b.tenant.example"),
+                    ("8: services.api.routes.1", "*.b.tenant.example"),
+                )
+            ],
+        ),
+        (
             '{host: shop.example}, {host: www.shop.example}, {host: "*.tenant.example"}',
             "/",
             "",
