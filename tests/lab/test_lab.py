@@ -99,6 +99,23 @@ def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
         shutil.rmtree(f"/var/tmp/plainstack-{name}", ignore_errors=True)
 
 
+def test_a_snapshot_is_listed_and_refused_by_another_inventory_and_a_frozen_host_is_not_saved(
+    two: Operator, project: Path
+) -> None:
+    two.inv("lab.break", "a", "--freeze")
+    assert "frozen: a. Thaw them first: inv lab.mend a" in two.inv("lab.save", KEPT, code=1).err
+    two.inv("lab.mend", "a")
+    two.inv("lab.save", KEPT)
+    (listed,) = (one for one in json.loads(two.inv("lab.snapshots", "--json").out) if one["name"] == KEPT)
+    assert (listed["origin"]["stack"], sorted(listed["hosts"])) == ("labtest", ["a", "b"])
+    (row,) = (line for line in two.inv("lab.snapshots").out.splitlines() if line.startswith(f"{KEPT} "))
+    told = ("MiB", "labtest", listed["image"], listed["origin"]["commit"], str(two.inventory))
+    assert [word for word in told if word not in row] == []
+    with labs.lab("lab-second", INVENTORY.replace(".63.12", ".63.13"), project) as second:
+        refused = second.inv("lab.up", f"--from={KEPT}", code=1).err
+        assert f"the snapshot {KEPT} cannot be used: its b has 192.168.63.12, but the inventory says" in refused
+
+
 def test_a_killed_save_loses_nothing_and_a_killed_start_is_completed_by_the_next(two: Operator, project: Path) -> None:
     for host in ("a", "b"):
         two.on(host, f"echo {host} >/root/mark; mkdir /root/folder; touch /root/folder/file")
