@@ -12,7 +12,7 @@ from plainstack.engine.resources import Directory, File, Package, Resource, Unit
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
-from plainstack.services import cache
+from plainstack.services import cache, routing
 
 _UNIT = "plainstack-responses.service"
 _MODULES = ("__main__", "cache_files", "cache_log")
@@ -21,6 +21,8 @@ _SETTINGS = "/etc/plainstack/balancer/cache.json"
 _DISK_PER_KEYS = 96
 # Megabytes of memory, for two million responses.
 _MOST_KEYS = 256
+# The variable with the cookies of a request; empty if the only one is that of sticky routes.
+_OTHER_COOKIES = "$other_cookies"
 # The shortest time, in seconds, after which the engine removes a response that was not requested again.
 _LEAST_INACTIVE = 600
 
@@ -53,6 +55,7 @@ def configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, ...]:
         return ()
     size = cache.disk(stack).size
     conditions = [each for _, settings in found for each in settings.bypass]
+    sticky = any(one.route.sticky == "cookie" for one in routing.locations(stack))
     common = template(
         "balancer",
         "/etc/{engine}/{sites}/cache.conf",
@@ -63,6 +66,7 @@ def configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, ...]:
         keys=min(max(4, size // _DISK_PER_KEYS), _MOST_KEYS),
         inactive=max(_LEAST_INACTIVE, *(settings.ttl + settings.stale for _, settings in found)),
         cookies={_variable(each): re.escape(_cookie(each)) for each in conditions if _cookie(each)},
+        others=_OTHER_COOKIES if sticky and "cookie" in conditions else "",
     )
     routes = [
         template(
@@ -74,7 +78,9 @@ def configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, ...]:
             cache=settings,
             # The login to a route is between visitors and balancers. The application does not get it.
             conditions=[
-                _variable(each) for each in settings.bypass if not (each == "authorization" and one.route.users)
+                _OTHER_COOKIES if sticky and each == "cookie" else _variable(each)
+                for each in settings.bypass
+                if not (each == "authorization" and one.route.users)
             ],
         )
         for one, settings in found
