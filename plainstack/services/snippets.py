@@ -24,9 +24,8 @@ FOLDER = Path("nginx")
 ANY = "any"
 # Far more than a person writes; it is sent with every change.
 _LARGEST = 256 << 10
-# Other characters end a word of the configuration, or have a meaning in it. A wildcard's folder begins with a `*`.
-_FILE = re.compile(r"[A-Za-z0-9._-]+")
-_PARENT = re.compile(r"(\*\.)?[A-Za-z0-9._-]+")
+# Other characters end a word of the configuration, or have a meaning in it.
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 _ALLOWED = "letters, digits, '.', '_' and '-' are allowed"
 
 
@@ -53,8 +52,10 @@ def problem_of(stack: Stack, path: Path) -> str:
         return f"{path} is for the whole server, like every *.conf in a folder NAME.d. Move it to {FOLDER}/{path.name}"
     if problem := problem_of_path(stack, path):
         return problem
-    if folder := next((part for part in path.parts[1:-1] if not _PARENT.fullmatch(part)), ""):
-        return f"{path}: Rename the folder {folder}: {_ALLOWED}"
+    for number, folder in enumerate(path.parts[1:-1]):
+        # The folder of a wildcard name may have files for routes, too.
+        if not _PLAIN.fullmatch(folder if number else folder.removeprefix("*.")):
+            return f"{path}: Rename the folder {folder}: {_ALLOWED}"
     problem = _problem(stack.file(path))
     return f"{path}{problem}" if problem else ""
 
@@ -92,7 +93,7 @@ def directives(stack: Stack, path: Path) -> list[Directive]:
 
 def _problem(path: Path) -> str:
     """Return what is wrong with a snippet, to be appended to its path; empty if it can be included."""
-    if not _FILE.fullmatch(path.name):
+    if not _PLAIN.fullmatch(path.name):
         return f": Rename the file: {_ALLOWED}"
     try:
         content = path.read_bytes()

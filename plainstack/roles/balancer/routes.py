@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -21,6 +20,8 @@ from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.snippets import FOLDER, of_routes, snippets
 
 _SNIPPETS = "stack"
+# It replaces the `*` of a wildcard name: `include` takes a `*` for a pattern. Snippets have no `@` in their paths.
+_STAR = "@"
 # The password files of routes.
 USERS = "/etc/plainstack/balancer/users"
 
@@ -44,24 +45,23 @@ def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> It
 
 def snippet_files(stack: Stack, engine: Engine) -> Iterator[File]:
     """Yield the stack's own files of configuration, which must be valid as a part of the whole."""
-    for path in _all_snippets(stack):
-        yield File(path=_place(path, engine), content=stack.file(path).read_bytes())
+    for path, place in included(stack, engine).items():
+        yield File(path=place, content=stack.file(path).read_bytes())
 
 
 def included(stack: Stack, engine: Engine) -> dict[Path, str]:
-    """Return what the configuration includes for each snippet.
-
-    `include` takes a pattern, and the folder of a wildcard name begins with a `*`.
-    """
-    return {path: glob.escape(_place(path, engine)) for path in _all_snippets(stack)}
+    """Return the path of each snippet on a balancer, where no file can have a `*` in its name."""
+    found = [*chain(*snippets(stack).values()), *of_routes(stack)]
+    return {path: f"{engine.folder}/{_SNIPPETS}/{'/'.join(path.parts[1:]).replace('*', _STAR)}" for path in found}
 
 
 def configuration_check(engine: Engine, prepare: str) -> str:
     """Return the script that checks the configuration; an error in a snippet names the file in the stack's folder."""
+    there = f"{engine.folder}/{_SNIPPETS}/"
     return f"""\
 {prepare}
 said=$({engine.name} -t -q -c {engine.configuration} 2>&1) || {{
-    printf '%s\\n' "$said" | sed 's|{engine.folder}/{_SNIPPETS}/|{FOLDER}/|g' >&2
+    printf '%s\\n' "$said" | sed 's|{there}{_STAR}|{FOLDER}/*|g; s|{there}|{FOLDER}/|g' >&2
     exit 1
 }}"""
 
@@ -87,14 +87,6 @@ def inside(stack: Stack) -> list[str]:
     """Return the addresses from which the stack's own hosts request health pages, and loopback."""
     addresses = [address for host in stack.hosts.values() for address in host.addresses]
     return list(dict.fromkeys(["127.0.0.1", *map(str, addresses)]))
-
-
-def _all_snippets(stack: Stack) -> Iterator[Path]:
-    yield from dict.fromkeys([*chain(*snippets(stack).values()), *of_routes(stack)])
-
-
-def _place(snippet: Path, engine: Engine) -> str:
-    return f"{engine.folder}/{_SNIPPETS}/{'/'.join(snippet.parts[1:])}"
 
 
 def _secret_name(user: str) -> str:

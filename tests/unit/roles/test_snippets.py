@@ -11,9 +11,10 @@ import pytest
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import ENGINES
-from plainstack.roles.balancer.routes import configuration_check
+from plainstack.roles.balancer.routes import configuration_check, snippet_files
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, placed, running, said_by_nginx
+from tests.unit.sandbox import Sandbox
 
 TEXT = """
 stack: shop
@@ -63,6 +64,13 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         yield started
 
 
+def checked(edge: Edge) -> subprocess.CompletedProcess[str]:
+    """Let the script of a deploy check the configuration."""
+    script = configuration_check(ENGINES["nginx"], "").replace("/etc/nginx/", f"{edge.folder}/etc/nginx/")
+    command = ["sh", "-euc", f"PATH=$PATH:/usr/sbin\n{script}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.programs
 def test_a_snippet_is_part_of_the_configuration_of_its_name(edge: Edge) -> None:
     assert edge.curl("https://shop.example/robots.txt")[2] == "nobody"
@@ -97,8 +105,7 @@ def test_an_error_names_the_file_in_the_stacks_folder_and_the_line(edge: Edge, p
     placed = edge.folder / "etc/nginx/stack" / place
     good = placed.read_text()
     placed.write_text(text)
-    script = configuration_check(ENGINES["nginx"], "").replace("/etc/nginx/", f"{edge.folder}/etc/nginx/")
-    ran = subprocess.run(["sh", "-euc", f"PATH=$PATH:/usr/sbin\n{script}"], capture_output=True, text=True, check=False)
+    ran = checked(edge)
     placed.write_text(good)
     assert ran.returncode == 1
     assert f" in nginx/{place}:2" in ran.stderr
@@ -106,7 +113,7 @@ def test_an_error_names_the_file_in_the_stacks_folder_and_the_line(edge: Edge, p
 
 @pytest.mark.programs
 def test_a_snippet_of_a_wildcard_is_not_part_of_the_names_below_it(tmp_path: Path) -> None:
-    """nginx's `include` takes a name with a `*` for a pattern."""
+    """nginx's `include` takes a name with a `*` for a pattern, and no file on a host can have one in its name."""
     files = {
         "*.shop.example.d/robots.conf": 'location = /robots.txt { return 200 "wildcard"; }\n',
         "api.shop.example.d/robots.conf": 'location = /robots.txt { return 200 "api"; }\n',
@@ -118,11 +125,20 @@ def test_a_snippet_of_a_wildcard_is_not_part_of_the_names_below_it(tmp_path: Pat
         (tmp_path / "nginx" / name).write_text(text)
     text = TEXT.replace("[shop.example, other.example]", '["*.shop.example", api.shop.example]')
     text = text.replace("nginx/reports.conf", '"nginx/*.shop.example.d/reports.inc"')
-    with running(inventories.parse(text, "hosts.yaml", tmp_path), tmp_path / "edge") as edge:
+    stack = inventories.parse(text, "hosts.yaml", tmp_path)
+    with running(stack, tmp_path / "edge") as edge:
         for host, own in (("api", "api"), ("www", "wildcard")):
             assert edge.curl(f"https://{host}.shop.example/robots.txt")[2] == own
             headers = edge.curl(f"https://{host}.shop.example/reports/")[1]
             assert [line for line in headers.splitlines() if line.startswith("x-own")] == ["x-own: wildcard"]
+        (there,) = (edge.folder / "etc/nginx/stack").glob("[!a]*/robots.conf")
+        there.write_text("nonsense on;\n")
+        assert " in nginx/*.shop.example.d/robots.conf:1" in checked(edge).stderr
+    sandbox = Sandbox.new(tmp_path / "host")
+    sent = list(snippet_files(stack, ENGINES["nginx"]))
+    assert all(done.ok for done in sandbox.deploy({"balancer": sent}))
+    # The file api.shop.example.d/reports.inc is not that of any route.
+    assert sorted(sandbox.read(file.path) for file in sent) == sorted(list(files.values())[:3])
 
 
 @pytest.mark.parametrize(
@@ -149,15 +165,19 @@ def test_a_folder_name_that_the_configuration_cannot_have_is_refused(tmp_path: P
     stack_with(tmp_path)
     (tmp_path / "nginx/a b.shop.example.d").mkdir()
     (tmp_path / "nginx/a b.shop.example.d/a.conf").write_text("")
-    (tmp_path / "nginx/my own").mkdir()
-    (tmp_path / "nginx/my own/a.conf").write_text("")
+    for name in ("my own", "a/*.b"):
+        (tmp_path / "nginx" / name).mkdir(parents=True)
+        (tmp_path / "nginx" / name / "a.conf").write_text("")
+    places = "nginx/my own/a.conf}, {path: /x/, snippet: 'nginx/a/*.b/a.conf'"
     with pytest.raises(InventoryError) as caught:
-        inventories.parse(text.replace("nginx/reports.conf", "nginx/my own/a.conf"), "hosts.yaml", tmp_path)
+        inventories.parse(text.replace("nginx/reports.conf", places), "hosts.yaml", tmp_path)
     assert str(caught.value).splitlines() == [
         "hosts.yaml:6: nginx/a b.shop.example.d: a b.shop.example is not a name such as shop.example or *.shop.example,"
         " in lower case. Rename the folder",
         "hosts.yaml:11: services.web.routes.1.snippet: nginx/my own/a.conf: Rename the folder my own: letters, digits,"
         " '.', '_' and '-' are allowed",
+        "hosts.yaml:11: services.web.routes.2.snippet: nginx/a/*.b/a.conf: Rename the folder *.b: letters, digits, '.',"
+        " '_' and '-' are allowed",
     ]
 
 
