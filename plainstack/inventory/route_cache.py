@@ -94,7 +94,8 @@ class RouteCache(Model):
         ("cookie", "authorization"),
         description=(
             "The requests that go to the application, and whose responses are not kept: `authorization`, those with"
-            " that header; `cookie`, those with any cookie; `cookie:NAME`, those with this cookie."
+            " that header; `cookie`, those with any cookie except the one of `sticky`; `cookie:NAME`, those with this"
+            " cookie."
         ),
     )
     methods: Annotated[tuple[Method, ...], AfterValidator(_methods)] = Field(
