@@ -135,6 +135,9 @@ def test_gunicorn_listens_on_the_private_address_and_trusts_the_balancers_and_it
     # A balancer keeps idle connections for 60 s and must be the one to close them.
     assert isinstance(values["keepalive"], int)
     assert values["keepalive"] > 60
+    # Neither a long URL nor many cookies lock a visitor out. 0 means no limit; any other value is cut to 8190.
+    assert values["limit_request_line"] == 0
+    assert values["limit_request_field_size"] == 4 * 32 * 1024
 
 
 def test_only_balancers_may_reach_the_service(small: Stack) -> None:

@@ -1,7 +1,14 @@
-"""A service of the kind `static`: what a host serves, and what the inventory refuses; the lab has a real nginx."""
+"""A service of the kind `static`: what a host serves, and what the inventory refuses; and a real nginx."""
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import http.client
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +20,8 @@ from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.processes import served
 from tests import inventories
+from tests.ports import free_port
+from tests.waiting import until
 
 TEXT = """
 stack: small
@@ -105,3 +114,41 @@ def test_a_key_that_concerns_code_is_refused(tmp_path: Path, extra: str) -> None
 def test_an_unknown_key_names_those_of_the_kind(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match=r"services\.docs\.spaa: unknown key, did you mean 'spa'\?"):
         parse(tmp_path, "spaa: true")
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """Start nginx as on a host, and return its port."""
+    text, port = configuration(parse(tmp_path, "folder: site, port: 8090")), free_port()
+    text = text.replace("10.0.0.3:8090", f"127.0.0.1:{port}")
+    text = text.replace(" /tmp/", f" {tmp_path}/").replace("/srv/docs/current/source", f"{tmp_path}/docs")
+    (tmp_path / "nginx.conf").write_text(text)
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert nginx, "install nginx"
+    with subprocess.Popen(
+        [nginx, "-e", "stderr", "-c", tmp_path / "nginx.conf", "-g", f"user {getpass.getuser()};"]
+    ) as process:
+        try:
+            until(lambda: answers(port), "nginx")
+            yield port
+        finally:
+            process.terminate()
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        return status(port, "/docs/") == 200
+    return False
+
+
+def status(port: int, path: str, **headers: str) -> int:
+    client = http.client.HTTPConnection("127.0.0.1", port)
+    with contextlib.closing(client):
+        client.request("GET", path, headers=headers)
+        return client.getresponse().status
+
+
+@pytest.mark.programs
+def test_every_url_and_all_cookies_that_a_balancer_passes_on_are_accepted(port: int) -> None:
+    assert status(port, f"/docs/?{'q' * 31_000}", Cookie=f"a={'x' * 31_000}") == 200
+    assert status(port, "/docs/", Cookie=f"a={'x' * 120_000}") == 200
