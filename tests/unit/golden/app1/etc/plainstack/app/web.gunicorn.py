@@ -20,8 +20,8 @@ keepalive = 75
 timeout = 60
 graceful_timeout = 30
 
-# A balancer passes on lines of up to 32 KB. Over HTTP/2 and HTTP/3, browsers send each cookie by itself, and the balancer
-# joins them to a line of up to 128 KB. Gunicorn's largest limit for the request line is 8190; 0 means no limit.
+# A balancer passes on lines of up to 32 KB. Over HTTP/2 and HTTP/3, browsers send each cookie by itself, and the
+# balancer joins them to a line of up to 128 KB. Gunicorn's largest limit for a request line is 8190; 0 means no limit.
 limit_request_line = 0
 limit_request_field_size = 131072
 
