@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -111,7 +112,7 @@ def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
     (folder / "var/lib/prometheus/node-exporter").mkdir(parents=True)
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     _program(folder, "nginx", f'exec {nginx} -e /dev/null "$@" -c {folder}/etc/nginx/nginx.conf')
-    _program(folder, "systemctl", f"kill -HUP $(cat {folder}/run/nginx.pid)")
+    _program(folder, "systemctl", _reload(folder))
     with running(stack, folder, SECRETS) as edge, acme_authority.running(authority, edge.plain):
         started = Balancer(folder, authority, edge)
         started.own = started.served()
@@ -124,6 +125,10 @@ def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
 def names(certificate: x509.Certificate) -> set[str]:
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return set(found.get_values_for_type(x509.DNSName))
+
+
+def _reload(folder: Path) -> str:
+    return f"kill -HUP $(cat {folder}/run/nginx.pid)"
 
 
 def _program(folder: Path, name: str, text: str) -> None:
@@ -161,6 +166,57 @@ def test_a_certificate_is_renewed_when_it_is_due_and_not_before(balancer: Balanc
     second = balancer.becomes(first)
     assert second.public_key() != first.public_key()
     assert len(list((balancer.folder / "var/lib/plainstack-acme").glob("issued-*"))) == 1
+
+
+def test_a_certificate_is_loaded_although_the_run_that_obtained_it_was_killed_and_the_authority_is_away(
+    balancer: Balancer,
+) -> None:
+    before = settled(balancer)
+    (balancer.folder / "var/lib/plainstack-acme/wanted").unlink()
+    _program(balancer.folder, "systemctl", "kill -KILL $PPID")
+    assert balancer.acme("renew").returncode == -signal.SIGKILL
+    _program(balancer.folder, "systemctl", _reload(balancer.folder))
+    assert balancer.served() == before
+    _program(balancer.folder, "lego", "exit 1")
+    (balancer.folder / "var/lib/plainstack-acme/wanted").unlink()
+    assert balancer.acme("renew").returncode == 1
+    (balancer.folder / "bin/lego").unlink()
+    assert balancer.becomes(before).not_valid_after_utc.timestamp() == float(balancer.facts()["acme"])
+    balancer.renew()
+
+
+def test_a_failed_reload_is_reported_and_repeated(balancer: Balancer) -> None:
+    before = settled(balancer)
+    (balancer.folder / "var/lib/plainstack-acme/wanted").unlink()
+    _program(balancer.folder, "systemctl", "echo 'Job for nginx.service failed.' >&2; exit 1")
+    for _ in range(2):
+        assert balancer.acme("renew").returncode == 1
+        assert balancer.facts()["acme_error"] == (
+            "the certificate is there, but nginx could not be reloaded: Job for nginx.service failed."
+        )
+        assert balancer.metrics()["plainstack_acme_failed"] == 1
+    assert balancer.served() == before
+    _program(balancer.folder, "systemctl", _reload(balancer.folder))
+    balancer.renew()
+    assert balancer.becomes(before).not_valid_after_utc.timestamp() == float(balancer.facts()["acme"])
+    assert "acme_error" not in balancer.facts()
+    assert len(list((balancer.folder / "var/lib/plainstack-acme").glob("issued-*"))) == 1
+
+
+def test_a_certificate_that_the_web_server_refuses_is_not_used(balancer: Balancer) -> None:
+    """Also if the run that should have asked the web server was killed before."""
+    nginx = (balancer.folder / "bin/nginx").read_text().removeprefix("#!/bin/sh\n").rstrip("\n")
+    before, live = settled(balancer), (balancer.folder / "var/lib/plainstack-acme/live").readlink()
+    (balancer.folder / "var/lib/plainstack-acme/wanted").unlink()
+    for stand_in, code in (("kill -KILL $PPID", -signal.SIGKILL), ("echo 'bad key' >&2; exit 1", 1)):
+        _program(balancer.folder, "nginx", stand_in)
+        assert balancer.acme("renew").returncode == code
+    _program(balancer.folder, "nginx", nginx)
+    assert balancer.facts()["acme_error"] == "nginx refuses the new certificate: bad key"
+    assert (balancer.folder / "var/lib/plainstack-acme/live").readlink() == live
+    assert balancer.served() == before
+    balancer.renew()
+    balancer.becomes(before)
 
 
 def test_each_balancer_gets_its_own_certificate_although_another_one_is_asked(
