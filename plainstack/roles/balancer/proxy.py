@@ -22,6 +22,7 @@ from plainstack.roles.balancer.routes import (
     default_headers,
     included,
     inside,
+    limited_client,
     password_files,
     snippet_files,
 )
@@ -135,6 +136,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         host=host,
         engine=engine,
         max_body=balancer.max_body,
+        client=limited_client(stack),
         cached=cache.used(stack),
         hashes=list(hashes.directives(stack)),
         brotli=balancer.brotli,
@@ -157,6 +159,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         defaults=[*default_headers(stack), *cache.header(stack)],
         http3=balancer.http3,
         connections=balancer.connections,
+        client=limited_client(stack),
         maintenance=balancer.maintenance,
         default_server=_default_server(stack),
         assets=asset_files.FOLDER,

@@ -89,6 +89,16 @@ def inside(stack: Stack) -> list[str]:
     return list(dict.fromkeys(["127.0.0.1", *map(str, addresses)]))
 
 
+def limited_client(stack: Stack) -> str:
+    """Return the variable by which clients are counted for limits: the address, or with IPv6 clients, their /64.
+
+    A stack without them does not need the second one, whose evaluation takes time for each request.
+    """
+    own = [address for host in stack.with_role("balancer") for address in host.public_addresses]
+    versions = {address.version for address in (*own, *stack.settings(Balancer).virtual_addresses)}
+    return "$client_network" if 6 in versions else "$binary_remote_addr"
+
+
 def _secret_name(user: str) -> str:
     return f"balancer/users/{user}"
 

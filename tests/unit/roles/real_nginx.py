@@ -58,12 +58,12 @@ class Edge:
         return self.curl(url, *options)[0]
 
     @contextlib.contextmanager
-    def holding(self, url: str, count: int) -> Iterator[list[Future[str]]]:
+    def holding(self, url: str, count: int, *options: str) -> Iterator[list[Future[str]]]:
         """Keep requests in progress until the `with` block ends; then they have their statuses."""
         GO.clear()
         with ThreadPoolExecutor(count) as pool:
             try:
-                held = [pool.submit(self.status, f"{url}held") for _ in range(count)]
+                held = [pool.submit(self.status, f"{url}held", *options) for _ in range(count)]
                 until(lambda: len(HELD) == count, "the application has not got the requests")
                 yield held
             finally:
