@@ -17,6 +17,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
 from plainstack.secrets.values import Secret, Vault
+from plainstack.services.acme_settings import Acme
 from plainstack.services.edge import Balancer
 from plainstack.services.variables import quoted
 
@@ -76,7 +77,7 @@ def files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File,
         ),
         template("balancer", f"{PROGRAM}.key", mode=0o600, key=_account_key(vault), **known),
         verbatim("balancer", f"/etc/systemd/system/{_SERVICE}"),
-        verbatim("balancer", f"/etc/systemd/system/{_TIMER}"),
+        template("balancer", f"/etc/systemd/system/{_TIMER}", **_attempts(stack, host, acme), **known),
     ]
     if acme.external_account:
         key = Secret(_CUSTOMER, f"{vault.password(_CUSTOMER).reveal()}\n")
@@ -147,6 +148,21 @@ def names(stack: Stack) -> list[str]:
     given = stack.settings(Balancer).server_names
     found = [name for name in given if not any(covers(other, name) for other in given if other != name)]
     return sorted(found, key=lambda name: len(name) > COMMON_NAME)
+
+
+def _attempts(stack: Stack, host: Host, acme: Acme) -> dict[str, Any]:
+    """Return after how many seconds a balancer tries for the first time, and after how many minutes it tries again."""
+    balancers = [balancer.name for balancer in stack.with_role("balancer")]
+    earlier = balancers.index(host.name)
+    if acme.dns:
+        # All write the same DNS records, and lego's provider may remove those of others. After a restart, balancers may
+        # meet nevertheless, but not an hour later.
+        return {"first": [1 + 180 * earlier], "again": 61 + 3 * earlier}
+    # The authority may ask a balancer that the deploy, which goes from one to the next, has not reached yet.
+    if len(balancers) < 3:
+        return {"first": [1, 90], "again": 61}
+    # With two attempts each, they would exceed the authority's limit for failures.
+    return {"first": [1 + 90 * (len(balancers) - 1 - earlier)], "again": 61}
 
 
 def _account_key(vault: Vault) -> Secret:

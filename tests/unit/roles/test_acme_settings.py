@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,31 @@ def test_names_that_a_wildcard_covers_are_left_out_of_the_certificate() -> None:
     # DNS records prove the names, so the web server answers no challenge.
     assert "acme-challenge" not in placed[SITE].content.decode()
     assert {secret.name for secret in balancer.secrets(stack)} == {"acme/account", "acme/HETZNER_API_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("account", "balancers", "expected"),
+    [
+        ("", 1, [("1s 90s", "61min")]),
+        ("", 2, [("1s 90s", "61min")] * 2),
+        ("", 3, [("181s", "61min"), ("91s", "61min"), ("1s", "61min")]),
+        (DNS, 3, [("1s", "61min"), ("181s", "64min"), ("361s", "67min")]),
+    ],
+)
+def test_balancers_do_not_write_dns_records_at_once_and_fail_at_most_five_times_an_hour(
+    account: str, balancers: int, expected: list[tuple[str, str]]
+) -> None:
+    text = TEXT.replace("acme: {email: ops@shop.example}", account or "acme: {email: ops@shop.example}")
+    hosts = "".join(f"  lb{n}: {{address: 10.0.0.{10 + n}, roles: [balancer]}}\n" for n in range(2, balancers + 1))
+    stack = inventories.parse(text.replace("  app1:", f"{hosts}  app1:"), "hosts.yaml", Path.cwd())
+    found = []
+    for number in range(1, balancers + 1):
+        placed = files(stack, vault(acme__HETZNER_API_KEY="secret"), f"lb{number}")
+        timer = placed["/etc/systemd/system/plainstack-acme.timer"].content.decode()
+        first, again = (re.findall(rf"^{key}=(.*)$", timer, re.M) for key in ("OnActiveSec", "OnUnitInactiveSec"))
+        found.append((" ".join(first), *again))
+    assert found == expected
+    assert sum(len(first.split()) for first, _ in found) <= 5
 
 
 def test_the_key_of_an_external_account_is_a_secret_in_base64_that_only_root_reads() -> None:
