@@ -9,10 +9,14 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.ports import free_port
 from tests.waiting import PATIENCE, until
@@ -43,6 +47,18 @@ class Authority:
         """Let a name have 127.0.0.1 again."""
         url = f"http://127.0.0.1:{self.dns_management}/clear-a"
         requests.post(url, json={"host": f"{name}."}, timeout=PATIENCE).raise_for_status()
+
+
+def age(certificate: Path, lifetime: timedelta, left: timedelta) -> None:
+    """Replace a certificate by a self-signed one for the same names and key, with this much of its lifetime left."""
+    old = x509.load_pem_x509_certificate(certificate.read_bytes())
+    key = serialization.load_pem_private_key(certificate.with_suffix(".key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    end = datetime.now(UTC) + left
+    names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    builder = x509.CertificateBuilder(old.subject, old.subject, key.public_key(), old.serial_number)
+    aged = builder.not_valid_before(end - lifetime).not_valid_after(end).add_extension(names, critical=False)
+    certificate.write_bytes(aged.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
 
 def prepared(folder: Path) -> Authority:

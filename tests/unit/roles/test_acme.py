@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,9 @@ def test_the_stacks_own_certificate_is_served_until_the_authority_has_issued_one
     assert balancer.metrics() == {
         "plainstack_acme_failed": 0,
         "plainstack_site_certificate_expires_timestamp_seconds": issued.not_valid_after_utc.timestamp(),
+        "plainstack_site_certificate_lifetime_seconds": (
+            issued.not_valid_after_utc - issued.not_valid_before_utc
+        ).total_seconds(),
     }
 
 
@@ -160,9 +164,9 @@ def test_a_certificate_is_renewed_when_it_is_due_and_not_before(balancer: Balanc
     balancer.renew()
     assert len(list((balancer.folder / "var/lib/plainstack-acme").glob("issued-*"))) == 1
     assert balancer.served() == first
-    balancer.change("DAYS=30", "DAYS=36500")
+    certificate = balancer.folder / "var/lib/plainstack-acme/certificates/shop.example.crt"
+    acme_authority.age(certificate, timedelta(days=90), timedelta(days=29))
     balancer.renew()
-    balancer.change("DAYS=36500", "DAYS=30")
     second = balancer.becomes(first)
     assert second.public_key() != first.public_key()
     assert len(list((balancer.folder / "var/lib/plainstack-acme").glob("issued-*"))) == 1
@@ -299,6 +303,7 @@ def test_another_name_needs_another_certificate_and_one_with_a_wrong_address_say
 )
 def test_the_reason_of_a_failure_is_the_authoritys_own(balancer: Balancer, said: str, why: str) -> None:
     """A stand-in for lego: Pebble does not limit rates."""
+    (balancer.folder / "var/lib/plainstack-acme/wanted").unlink(missing_ok=True)
     _program(balancer.folder, "lego", f"cat <<'END' >&2\n{said}\nEND\nexit 1")
     assert balancer.acme("renew").returncode == 1
     assert balancer.facts()["acme_error"].startswith(why)

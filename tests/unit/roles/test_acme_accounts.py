@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import acme_account
@@ -103,8 +104,12 @@ class Balancer:
 
     def make_due(self) -> None:
         """Let the certificate be due for renewal."""
-        settings = self.folder / "etc/plainstack/balancer/acme.conf"
-        settings.write_text(settings.read_text().replace("DAYS=30", "DAYS=36500"))
+        self.age(timedelta(days=90), timedelta(days=29))
+
+    def age(self, lifetime: timedelta, left: timedelta) -> None:
+        """Replace the certificate by one that has this much of its lifetime left."""
+        (found,) = (self.folder / "var/lib/plainstack-acme/certificates").glob("*shop.example.crt")
+        acme_authority.age(found, lifetime, left)
 
     def deactivate(self) -> None:
         """Close the account, as its owner or the authority may."""
@@ -189,6 +194,36 @@ def test_another_balancer_finds_the_account_although_the_authority_takes_the_key
     key, spent = str(settings / "acme.key"), str(settings / "spent")
     acme_account.main(authority.directory, "ops@shop.example", key, "shop-1", spent, str(authority.root))
     assert json.loads(capsys.readouterr().out)["registration"]["uri"] == certified.url
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "left", "renewed"),
+    [
+        (timedelta(days=398), timedelta(days=31), False),
+        (timedelta(days=398), timedelta(days=29), True),
+        (timedelta(days=90), timedelta(days=29), True),
+        (timedelta(days=45), timedelta(days=16), False),
+        (timedelta(days=45), timedelta(days=14), True),
+        (timedelta(hours=24), timedelta(hours=9), False),
+        (timedelta(hours=24), timedelta(hours=7), True),
+        (timedelta(hours=24), timedelta(hours=-1), True),
+    ],
+)
+def test_a_certificate_is_due_when_a_third_of_its_lifetime_is_left_and_at_most_30_days(
+    certified: Balancer, lifetime: timedelta, left: timedelta, renewed: bool
+) -> None:
+    certified.age(lifetime, left)
+    certified.said.write_text("")
+    assert certified.acme("renew") == ""
+    assert ("lego" in certified.said.read_text()) == renewed
+    assert ("Pebble" in certified.certificate.issuer.rfc4514_string()) == renewed
+
+
+def test_a_certificate_that_was_not_written_completely_is_replaced(certified: Balancer) -> None:
+    (found,) = (certified.folder / "var/lib/plainstack-acme/certificates").glob("*shop.example.crt")
+    found.write_bytes(found.read_bytes()[:100])
+    assert certified.acme("renew") == ""
+    assert "Pebble" in certified.certificate.issuer.rfc4514_string()
 
 
 def test_an_authority_that_does_not_answer_changes_nothing(certified: Balancer) -> None:
