@@ -3,7 +3,8 @@
 The standard library compiles about six functions for each class as soon as it is defined, which takes half a
 millisecond. A command imports about two hundred such classes, most of which it never compares, prints or even creates.
 Everything else is the standard library's: `fields`, `replace` and `asdict` work as usual, and type checkers see its
-`dataclass`. It does not take `order`, `unsafe_hash` and `weakref_slot`; use the standard one for these.
+`dataclass`. A class that inherits from another dataclass is left to the standard library. For `order`, `unsafe_hash`
+and `weakref_slot`, use the standard one.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ else:
         """Return a class as `dataclasses.dataclass` does; the options have the same meaning."""
 
         def decorate(cls):
+            if any(map(dataclasses.is_dataclass, cls.__bases__)):
+                return dataclasses.dataclass(frozen=frozen, slots=slots, kw_only=kw_only)(cls)
             own = set(vars(cls))
             cls.__doc__ = cls.__doc__ or cls.__name__
             made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(cls)
             _add_methods(made, own, frozen=frozen, slots=slots)
+            # A class that inherits from this one must be frozen if this one is, and the standard library asks here.
+            made.__dataclass_params__.frozen = frozen
             return made
 
         return decorate if cls is None else decorate(cls)

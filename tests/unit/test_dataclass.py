@@ -180,9 +180,23 @@ def _compiled(method: Any) -> bool:
 
 @pytest.mark.parametrize("slots", [False, True])
 def test_a_frozen_instance_takes_no_other_attribute(slots: bool) -> None:
-    for base in classes(dataclass, {"frozen": True, "slots": slots}):
-        with pytest.raises(FrozenInstanceError, match="cannot assign to field 'other'"):
-            base(name="a").other = 1
+    base, _ = classes(dataclass, {"frozen": True, "slots": slots})
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'other'"):
+        base(name="a").other = 1
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("below", KINDS)
+def test_a_class_of_either_kind_can_inherit_from_the_other(below: str, frozen: bool) -> None:
+    base, _ = classes(dataclass, {"frozen": frozen})
+
+    class Plain(base):  # type: ignore[misc, valid-type]  # mypy wants a class, and the test makes one
+        port: int = 22
+
+    made = KINDS[below](frozen=frozen)(Plain)
+    assert made("a", port=1) == made("a", port=1) != made("a")
+    with pytest.raises(TypeError, match="cannot inherit"):
+        KINDS[below](frozen=not frozen)(Plain)
 
 
 def test_two_threads_may_create_the_first_instance() -> None:

@@ -38,8 +38,7 @@ class Backup:
 
     `parent` is the ID of the backup that an incremental one is based on. `deduplicated` is the size of the files that
     are not shared with another backup, `cluster` that of the restored database cluster. `status` is Barman's: a backup
-    can be used if it is DONE. `retention` is how Barman's retention policy judges it (VALID, OBSOLETE, ...), if that
-    was asked.
+    can be used if it is DONE. `retention` is how Barman's retention policy judges it (VALID, OBSOLETE, ...), if asked.
     """
 
     id: str
