@@ -33,6 +33,8 @@ _RARE = {
     "plainstack_second_copy_restore_test_ok",
     "plainstack_second_copy_restore_test_refused",
     "plainstack_second_copy_restore_test_timestamp_seconds",
+    # Only balancers with the certificate of an ACME authority have it; without it, the rules count days.
+    "plainstack_site_certificate_lifetime_seconds",
 }
 _METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus|redis)_\w+")
 
