@@ -78,9 +78,12 @@ def prepared(folder: Path) -> Authority:
 
 @contextlib.contextmanager
 def running(
-    authority: Authority, http_port: int, customers: Mapping[str, str] = MappingProxyType({})
+    authority: Authority,
+    http_port: int,
+    customers: Mapping[str, str] = MappingProxyType({}),
+    lifetime: timedelta = timedelta(days=90),
 ) -> Iterator[None]:
-    """Run an authority that sends its challenges to a port of this machine.
+    """Run an authority that sends its challenges to a port of this machine, and whose certificates live this long.
 
     If it has customers, who are given as keys by their identifiers, it refuses accounts of others.
     """
@@ -92,6 +95,7 @@ def running(
         "privateKey": str(authority.folder / "root.key"),
         "httpPort": http_port,
         "tlsPort": 1,
+        "certificateValidityPeriod": int(lifetime.total_seconds()),
     }
     if customers:
         settings |= {"externalAccountBindingRequired": True, "externalAccountMACKeys": dict(customers)}

@@ -89,13 +89,19 @@ class Edge:
         master = (self.folder / "run/nginx.pid").read_text().strip()
         return Path(f"/proc/{master}/task/{master}/children").read_text().split()
 
-    def says(self, text: bytes) -> str:
-        """Send raw bytes over TLS, and return all that comes back."""
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[ssl.SSLSocket]:
+        """Connect over TLS."""
         context = ssl._create_unverified_context()
         with (
             socket.create_connection(("127.0.0.1", self.port)) as plain,
             context.wrap_socket(plain, server_hostname="shop.example") as secure,
         ):
+            yield secure
+
+    def says(self, text: bytes) -> str:
+        """Send raw bytes over TLS, and return all that comes back."""
+        with self.connected() as secure:
             secure.sendall(text)
             return b"".join(iter(lambda: secure.recv(65536), b"")).decode(errors="replace")
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
@@ -95,3 +99,29 @@ def test_one_address_cannot_occupy_all_connections(edge: Edge) -> None:
         assert {edge.status("https://shop.example/") for _ in range(4)} == {"429"}
     assert {each.result() for each in held} == {"200"}
     assert edge.status("https://shop.example/") == "200"
+
+
+def test_a_client_that_never_completes_its_request_is_cut_off(edge: Edge) -> None:
+    """One goes on with its headers, a byte at a time, and one stops within the body. By default, nginx waits 60 s."""
+    with edge.connected() as headers, edge.connected() as body:
+        began = time.monotonic()
+        headers.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\nX-Slow: ")
+        body.sendall(b"POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\n1")
+        took = {}
+        for client, more in ((headers, b"a"), (body, b"")):
+            client.settimeout(0.2)
+            until(partial(_ended, client, more), "the balancer closes the connection")
+            took[client] = time.monotonic() - began
+    assert max(took.values()) < 50
+
+
+def _ended(client: ssl.SSLSocket, more: bytes) -> bool:
+    """Send more bytes, and return whether the balancer has closed the connection."""
+    try:
+        if more:
+            client.sendall(more)
+        return not client.recv(1000)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
