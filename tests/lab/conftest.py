@@ -27,6 +27,7 @@ LAB = labs.NAME
 ORDER = (
     "test_programs",
     "test_building",
+    "test_three_balancers",
     "test_restore",
     "test_interrupted",
     "test_faults",

@@ -124,10 +124,10 @@ BAD = {
 
 
 def test_bad_answers_do_not_affect_other_requests(misbehaving: Operator, tmp_path: Path) -> None:
-    """Large headers, crashes, resets within a body and slow pages, while others send 60 requests a second."""
+    """Large headers, crashes, resets within a body and slow pages, while others send 100 requests a second."""
     address = site(misbehaving)
     authority = misbehaving.on("visitor", "cat /root/ca.crt")
-    asked = {"address": address, "name": address, "authority": authority, "path": "/", "rate": 60}
+    asked = {"address": address, "name": address, "authority": authority, "path": "/", "rate": 100}
     load = Load(misbehaving.lab, {**asked, "seconds": 600, "post": {}}, tmp_path / "load")
     try:
         load.await_answers(100)
