@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import acme_account
 import pytest
@@ -130,6 +131,21 @@ def test_an_authority_that_does_not_answer_changes_nothing(certified: Balancer) 
     settings.write_text(text)
     assert certified.acme("renew") == ""
     assert certified.certificate == before
+
+
+def test_an_authority_with_a_public_certificate_may_issue_from_a_root_of_its_own(
+    certified: Balancer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authorities that this machine trusts stand in for public ones."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certified.authority.root))
+    roots = certified.folder / "etc/plainstack/balancer/acme.crt"
+    before = certified.certificate, roots.read_bytes()
+    roots.write_bytes(acme_authority.prepared(tmp_path).root.read_bytes())
+    (certified.account / "account.json").unlink()
+    certified.make_due()
+    assert certified.acme("renew") == ""
+    roots.write_bytes(before[1])
+    assert certified.certificate != before[0]
 
 
 def test_a_deactivated_account_is_the_reason_until_it_is_replaced(certified: Balancer) -> None:

@@ -77,7 +77,10 @@ class Authority:
     """An ACME authority, as the owner of a key sees it."""
 
     def __init__(self, directory: str, key: Key, roots: str | None) -> None:
-        self.context = ssl.create_default_context(cafile=roots)
+        self.context = ssl.create_default_context()
+        if roots:
+            # Beside public authorities: those of the directory's certificate and of what it issues can differ.
+            self.context.load_verify_locations(roots)
         # Python 3.13 sets this. lego, which talks to the same authority afterwards, is not as strict.
         self.context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self.key = key
