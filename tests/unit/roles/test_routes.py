@@ -116,6 +116,7 @@ def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
         ("https://www.shop.example/a%20b/?c=d", "301", "https://shop.example/a%20b/?c=d"),
         ("https://old.example/any/page", "301", "https://shop.example/archive/"),
         (f"{SHOP}/blog/2024/one?x=1", "301", "https://shop.example/news/2024/one?x=1"),
+        (f"{SHOP}/blog/a%2Fb%3Fc%20d?x=1", "301", "https://shop.example/news/a%2fb%3fc%20d?x=1"),
         (f"{SHOP}/terms?lang=de", "301", "https://legal.example/terms?lang=de"),
         (f"{SHOP}/terms/other", "200", ""),
         ("https://soon.example/x", "302", "https://shop.example/x"),
