@@ -272,6 +272,10 @@ def test_a_page_and_all_pages_below_a_path_are_purged_with_their_variants(edge: 
     assert purge(edge, selected("https://www.shop.example/news/*")) == 0
     assert purge(edge, selected("/news/*")) == 4
     assert seen() == ["miss", "miss", "miss", "hit", "miss"]
+    odd = f"{pages[0]}?f[a]={{\u00e9|}}"
+    assert [found(edge, odd, "-g")[0] for _ in range(2)] == ["miss", "hit"]
+    assert purge(edge, selected(odd)) == 1
+    assert found(edge, odd, "-g")[0] == "miss"
     assert purge(edge, cache.purge(stack, "", "web", everything=True)) > 5
     assert seen() == ["miss"] * 5
     assert not [line for line in (edge.folder / "error").read_text().splitlines() if "[crit]" in line]

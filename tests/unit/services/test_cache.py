@@ -143,6 +143,31 @@ def test_a_stored_response_is_selected_by_route_name_and_path(
     assert entry.selected(*selection, prefix=False) == selected
 
 
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("/caf\u00e9", "/caf%c3%a9"),
+        ("/caf\u00e9", "/caf\u00e9"),
+        ("/?f[a]=1", "/?f[a]=1"),
+        ("/?f[a]=1", "/?f%5Ba%5d=1"),
+        ("/{a|b}", "/{a|b}"),
+        ("/~jane", "/%7Ejane"),
+        ("/a%2fb", "/a%2Fb"),
+        ("/news", "/%6eews?page=2"),
+        ("/100%", "/100%"),
+    ],
+)
+def test_a_response_is_selected_however_its_client_has_spelled_the_path(typed: str, stored: str) -> None:
+    wanted = cache.purge(parse(ROUTES), typed, "", everything=False)
+    entry = cache_files.Entry("web", "shop.example", stored, 0, 0)
+    assert entry.selected(wanted.routes, wanted.name, wanted.path, prefix=False)
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("/a/b", "/a%2Fb"), ("/a?b", "/a%3Fb"), ("/a", "/a%3Fb"), ("/a", "/A")])
+def test_an_escaped_delimiter_is_another_path(typed: str, stored: str) -> None:
+    assert not cache_files.Entry("web", "shop.example", stored, 0, 0).selected((), "", typed, prefix=False)
+
+
 def test_requests_are_counted_across_a_rotation_of_the_log(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_text('1 "before" service=web cache=HIT\n')

@@ -13,11 +13,13 @@ nginx would report a critical error when it comes to remove it.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 _TIMES = struct.Struct("=QqqQ")
 _KEY = b"\nKEY: "
@@ -25,6 +27,11 @@ _VERSION = 5
 # The end of the key must be within the first 64 KB, because nginx stores its place as a 16-bit number.
 _READ, _MOST = 2048, 65536
 _NAME = 32
+# RFC 3986: what a URI may contain unescaped, and what means the same if it is escaped.
+_IN_A_URI = "/?:@!$&'()*+,;=-._~%"
+_PLAIN = re.compile(r"[A-Za-z0-9/?:@!$&'()*+,;=._~-]*")
+_ESCAPED = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,17 @@ class Entry:
         """Return whether it is of one of the routes (none: of any), under the name, and at the path; empty for any."""
         if (routes and self.route not in routes) or (name and not _covers(name, self.name)):
             return False
+        uri, path = spelled(self.uri), spelled(path)
         if not path or prefix:
-            return self.uri.startswith(path)
-        return path == (self.uri if "?" in path else self.uri.partition("?")[0])
+            return uri.startswith(path)
+        return path == (uri if "?" in path else uri.partition("?")[0])
+
+
+def spelled(uri: str) -> str:
+    """Return the usual spelling of a URI: some clients escape characters that others send as they are, such as `[`."""
+    if _PLAIN.fullmatch(uri):
+        return uri
+    return _ESCAPED.sub(_as_usual, quote(uri, _IN_A_URI, errors="surrogateescape"))
 
 
 def entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -131,3 +146,8 @@ def sweep(folder: str, stale: Mapping[str, int], now: float) -> tuple[int, int]:
 
 def _covers(pattern: str, name: str) -> bool:
     return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+
+
+def _as_usual(escaped: re.Match[str]) -> str:
+    character = chr(int(escaped[1], 16))
+    return character if _UNRESERVED.fullmatch(character) else escaped[0].upper()
