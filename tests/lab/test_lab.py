@@ -84,7 +84,8 @@ def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
     name = f"{labs.NAME}-killed"
     test = f"{Path(__file__)}::{test_the_lab_of_another_folder_is_not_used_by_mistake.__name__}"
     line = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'run'}", test]
-    environment = {**os.environ, "PLAINSTACK_TEST_LAB": name}
+    # With the workers of this run's options, the second run would need the folder of the first to be empty.
+    environment = {**os.environ, "PLAINSTACK_TEST_LAB": name, "PYTEST_ADDOPTS": ""}
     try:
         with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL) as run:
             # Its start, and that of its lab, which may wait for other labs of this machine, take their time.
