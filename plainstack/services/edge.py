@@ -146,8 +146,8 @@ class Balancer(Model):
     files: dict[FileUrl, FilePath] = Field(
         {},
         description=(
-            "Files that are served under every name of the site, also during maintenance, by their paths in the URL,"
-            " such as `/robots.txt: pages/robots.txt`."
+            "Files that are served under every name that is not redirected, also during maintenance, by their paths in"
+            " the URL, such as `/robots.txt: pages/robots.txt`."
         ),
     )
     maintenance: Maintenance = Field(

@@ -17,6 +17,8 @@ _TOKEN = re.compile(
         (?P<open>["']) """,
     re.X | re.S,
 )
+# The space after a location's modifier may be missing.
+_MODIFIER = re.compile(r"^(=|\^~|~\*?|)")
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def locations(found: list[Directive]) -> Iterator[tuple[int, str]]:
     """Yield the line and the path of each location; that of an exact one, as `= /path`."""
     for one in found:
         if one.words[0] == "location" and len(one.words) in (2, 3):
-            modifier = one.words[1] if len(one.words) == 3 else ""
+            modifier, path = one.words[1:] if len(one.words) == 3 else _MODIFIER.split(one.words[1], maxsplit=1)[1:]
             if modifier in ("", "^~", "="):
-                yield one.line, f"= {one.words[-1]}" if modifier == "=" else one.words[-1]
+                yield one.line, f"= {path}" if modifier == "=" else path
 
 
 def _tokens(text: str) -> Iterator[tuple[int, str, str]]:

@@ -242,6 +242,8 @@ def test_a_snippet_that_a_route_cannot_have_is_refused(tmp_path: Path, path: str
             "1: the location /reports/ is already that of a route of services.web. Remove it",
         ),
         (b"location = /a { }\nlocation = '/a' { }\n", "2: the location = /a is already that of nginx/any.d/a.conf:1"),
+        (b"location =/a { }\nlocation = /a { }\n", "2: the location = /a is already that of nginx/any.d/a.conf:1"),
+        (b"location ^~/a { }\nlocation /a { }\n", "2: the location /a is already that of nginx/any.d/a.conf:1"),
     ],
 )
 def test_a_snippet_that_no_web_server_would_accept_is_refused_at_once(
@@ -265,7 +267,7 @@ def test_nginx_accepts_what_is_unusual_but_right(tmp_path: Path, health: str) ->
         location = /a { return 200 "a;{b}\\"
 c"; }\r
         location = '/b' { return 200 ${host}$args\\;b}c#d; }
-        location ~ "^/c{2}$" {return 200;}
+        location ~ "^/c{2}$" {return 200;} location ~/c {return 200;} location ~*/c {return 200;} location "/a b" { }
         location / { location /d/ { return 404; } if ($arg_a ~ ^(a|b)$) { return 410; } return 200 \xe9; }
         add_header X-Empty "";"""
     (tmp_path / "nginx/any.d").mkdir(parents=True)
