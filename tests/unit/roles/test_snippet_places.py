@@ -10,7 +10,7 @@ import pytest
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from tests import inventories
-from tests.unit.roles.real_nginx import Edge, running
+from tests.unit.roles.real_nginx import Edge, placed, running, said_by_nginx
 
 TEXT = """
 stack: shop
@@ -99,3 +99,101 @@ def test_a_location_for_all_names_cannot_be_that_of_a_redirect(tmp_path: Path) -
         f"hosts.yaml:6: {known} www.shop.example. {move}",
         f"hosts.yaml:6: {known} old.example. {move}",
     ]
+
+
+OWN_LINES = """
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+balancer: {server_names: [shop.example]}
+services:
+  web:
+    kind: python
+    source: "."
+    static: {path: /static/, folder: static}
+    routes: [/, {path: /own/, max_body: 1M, buffering: false, users: [jane], snippet: nginx/own.conf}]
+    processes: {web: {command: run, port: 8000, health: /}}
+  front:
+    kind: static
+    source: "."
+    routes: [{path: /front/, snippet: nginx/own.conf}]
+    port: 8082
+"""
+
+
+def refused(folder: Path, name: str, line: str) -> str:
+    """Return what nginx says of the balancer's configuration with a line in the second line of a snippet."""
+    (folder / "requirements.txt").write_text("")
+    stack = stack_with(folder, {"own.conf": "", "any.d/own.conf": "", name: f"\n{line}\n"}, OWN_LINES)
+    return said_by_nginx(placed(stack, folder / "edge", {"balancer/users/jane": "word"}))
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proxy_read_timeout 5s;",
+        "proxy_send_timeout 5s;",
+        "proxy_buffering on;",
+        "proxy_request_buffering on;",
+        "proxy_pass http://other;",
+        "proxy_next_upstream_tries 1;",
+        "client_max_body_size 1m;",
+        "auth_basic off;",
+    ],
+)
+def test_a_directive_that_a_location_has_already_is_an_error_in_the_snippet_of_the_route(
+    tmp_path: Path, line: str
+) -> None:
+    said = refused(tmp_path, "own.conf", line)
+    assert f'"{line.split()[0]}" directive is duplicate in ' in said
+    assert "/nginx/stack/own.conf:2" in said
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proxy_connect_timeout 2s;",
+        "proxy_http_version 1.0;",
+        "proxy_buffers 8 16k;",
+        "open_file_cache off;",
+        "limit_conn addresses 5;",
+    ],
+)
+def test_what_a_server_has_already_is_an_error_in_the_snippet_of_the_name(tmp_path: Path, line: str) -> None:
+    said = refused(tmp_path, "any.d/own.conf", line)
+    assert "duplicate" in said
+    assert "/nginx/stack/any.d/own.conf:2" in said
+
+
+@pytest.mark.programs
+def test_pages_of_snippets_for_failures_take_precedence(tmp_path: Path) -> None:
+    snippets = {
+        "own.conf": "error_page 502 /route.html;",
+        "any.d/own.conf": """\
+            error_page 502 /name.html;
+            location = /route.html { internal; return 200 "route"; }
+            location = /name.html { internal; return 200 "name"; }
+            location = /away { proxy_pass http://web/broken; }
+            """,
+    }
+    text = OWN_LINES.replace(" users: [jane],", "")
+    with running(stack_with(tmp_path, snippets, text), tmp_path / "edge") as edge:
+        assert edge.curl("https://shop.example/own/broken")[::2] == ("502", "route")
+        assert edge.curl("https://shop.example/away")[::2] == ("502", "name")
+        assert "<h1>Temporarily unavailable</h1>" in edge.curl("https://shop.example/broken")[2]
+
+
+@pytest.mark.programs
+def test_headers_of_a_snippet_apply_where_the_documentation_says(tmp_path: Path) -> None:
+    lines = 'add_header X-Name yes always; location = /hi { add_header X-Hi yes; return 200 "hi"; }'
+    text = OWN_LINES.replace(" users: [jane],", "")
+    with running(stack_with(tmp_path, {"own.conf": "", "any.d/own.conf": lines}, text), tmp_path / "edge") as edge:
+        files = edge.folder / "var/lib/plainstack-static/web/current"
+        files.mkdir(parents=True)
+        (files / "a.css").write_text("")
+        has = {path: edge.curl(f"https://shop.example{path}")[1] for path in ("/", "/static/a.css", "/own/", "/hi")}
+    assert [path for path, headers in has.items() if "x-name: yes" in headers] == ["/"]
+    assert [path for path, headers in has.items() if "x-content-type-options: nosniff" not in headers] == ["/hi"]
