@@ -104,10 +104,9 @@ def _must_be_cached(stack: Stack, service: str, name: str, path: str, *, prefix:
     """Raise Refused unless a selected route could have stored a response for the path."""
     bare = path.partition("?")[0]
     answering = []
-    for site in routing.sites(stack):
-        if not name or not site.names or any(covers(each, name) for each in site.names):
-            below = [one for one in site.locations if prefix and one.path.startswith(bare)]
-            answering += [*below, *_at(site, bare)]
+    for site in _sites(stack, name):
+        below = [one for one in site.locations if prefix and one.path.startswith(bare)]
+        answering += [*below, *_at(site, bare)]
     if any(one.route.cache and service in ("", one.service.service) for one in answering):
         return
     cached = list(
@@ -117,6 +116,16 @@ def _must_be_cached(stack: Stack, service: str, name: str, path: str, *, prefix:
     )
     why = f"is served by {answering[0].service.service}, at {answering[0].path}" if answering else "has no route"
     raise Refused(f"{path} is not cached: it {why}; cached are the routes {', '.join(cached)}")
+
+
+def _sites(stack: Stack, name: str) -> Sequence[Site]:
+    """Return the sites that answer under a name, or with a wildcard, under a name that it stands for; empty for any."""
+    found = routing.sites(stack)
+    if not name or not routing.names(stack):
+        return found
+    own = [one for one in found if any(covers(name, each) for each in one.names)]
+    wildcard = routing.site_of(found, name)
+    return own or ([wildcard] if wildcard else [])
 
 
 def _at(site: Site, path: str) -> Sequence[Location]:

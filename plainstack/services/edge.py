@@ -24,25 +24,25 @@ from plainstack.services.acme_settings import Acme
 
 
 def covers(pattern: str, name: str) -> bool:
-    """Return whether the web server uses the paths of a name, which may be a wildcard, for another name.
+    """Return whether a name, which may be a wildcard, stands for another one.
 
-    Its wildcards stand for any number of labels; those of certificates, for one: `certified`.
+    A `*` stands for one label, as in a certificate (RFC 9525, 6.3).
     """
-    return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
-
-
-def certified(pattern: str, name: str) -> bool:
-    """Return whether a certificate for a name, which may be a wildcard, is valid for another one (RFC 9525, 6.3)."""
     return pattern == name or (pattern.startswith("*.") and name.partition(".")[2] == pattern[2:])
 
 
+def below(pattern: str, name: str) -> bool:
+    """Return whether a name is that of a pattern, or with a wildcard below its domain, at any depth."""
+    return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+
+
 def problem_of_certificate(known: Iterable[str], name: str) -> str:
-    """Return why the certificate for the known names is not valid for one that they cover; empty if it is."""
-    covering = [one for one in known if covers(one, name)]
-    if not covering or any(certified(one, name) for one in covering):
+    """Return why the certificate for the known names is not valid for one below them; empty if it is."""
+    above = [one for one in known if below(one, name)]
+    if not above or any(covers(one, name) for one in above):
         return ""
     return (
-        f"the certificate of {covering[0]} does not cover {name}: the '*' stands for one part of a name. Add {name} to"
+        f"the certificate of {above[0]} does not cover {name}: the '*' stands for one part of a name. Add {name} to"
         " balancer.server_names"
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.stack import Stack
 from plainstack.services import routing
-from plainstack.services.edge import Balancer, covers
+from plainstack.services.edge import Balancer
 from plainstack.wording import Loc, dotted
 
 Problem = tuple[Loc, str]
@@ -73,7 +73,8 @@ def _loop(sites: Sequence[routing.Site], place: Place) -> list[tuple[Place, str]
 def _next(sites: Sequence[routing.Site], place: Place) -> tuple[Place, str] | None:
     """Return where a request is redirected to, and the target of the rule; None if a page answers, or another site."""
     name, path = place
-    site = _site(sites, name)
+    # Without names, the site answers to any, but a URL in a redirect may be that of another site.
+    site = routing.site_of(sites, name) if name else sites[0]
     if site is None:
         return None
     if site.redirect:
@@ -94,15 +95,6 @@ def _target(target: str, name: str) -> Place:
     found = re.fullmatch(r"(?:https?://([^/:]+)(?::[0-9]+)?)?(/.*)?", target)
     assert found, "the model refuses other targets"
     return found[1] or name, found[2] or "/"
-
-
-def _site(sites: Sequence[routing.Site], name: str) -> routing.Site | None:
-    """Return the paths of a name: those of the name itself, or else of the longest wildcard that covers it."""
-    matching = [(one, known) for one in sites for known in one.names if covers(known, name)]
-    if matching:
-        return max(matching, key=lambda found: (found[1] == name, len(found[1])))[0]
-    # Without names, the site answers to any, but a URL in a redirect may be that of another site.
-    return sites[0] if not name and not sites[0].names else None
 
 
 def _sample(name: str) -> str:

@@ -10,7 +10,7 @@ from plainstack.inventory.route_parts import Route
 from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import cache_errors, path_errors, redirect_errors, routing, snippet_errors, snippets
-from plainstack.services.edge import Balancer, covers, problem_of_certificate
+from plainstack.services.edge import Balancer, below, problem_of_certificate
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import Served, served
 from plainstack.wording import Loc, dotted
@@ -141,7 +141,7 @@ def _names(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
         loc = (*claim.loc, "host")
         if not known:
             yield loc, f"{dotted(loc)}: needs balancer.server_names. List all names of the site there"
-        elif not any(covers(name, claim.host) for name in known):
+        elif not any(below(name, claim.host) for name in known):
             hint = did_you_mean(claim.host, [*known])
             yield loc, f"{dotted(loc)}: {claim.host} is not in balancer.server_names{hint}; known: {', '.join(known)}"
         elif problem := problem_of_certificate(known, claim.host):

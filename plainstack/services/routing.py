@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +110,12 @@ def names(stack: Stack) -> list[str]:
     """Return all names of the site, with the wildcards and names of its routes and redirects."""
     balancer = stack.settings(Balancer)
     return list(dict.fromkeys([*balancer.server_names, *_named(stack)])) if balancer.server_names else []
+
+
+def site_of(found: Sequence[Site], name: str) -> Site | None:
+    """Return the one of these sites that answers under a name: that of the name itself, or else of a wildcard."""
+    exact = next((one for one in found if name in one.names), None)
+    return exact or next((one for one in found if any(covers(each, name) for each in one.names)), None)
 
 
 def locations(stack: Stack) -> Iterator[Location]:

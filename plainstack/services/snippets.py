@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
 from plainstack.inventory.web_values import is_name
 from plainstack.services import snippet_text
-from plainstack.services.edge import Balancer, covers, problem_of_certificate
+from plainstack.services.edge import Balancer, below, problem_of_certificate
 from plainstack.services.processes import served
 from plainstack.services.snippet_text import Broken, Directive
 from plainstack.wording import Loc
@@ -64,7 +64,7 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
     """Yield the errors as (place, sentence) pairs."""
     names = stack.settings(Balancer).server_names
     for name, files in snippets(stack).items():
-        if name != ANY and not any(covers(known, name) for known in names):
+        if name != ANY and not any(below(known, name) for known in names):
             hint = did_you_mean(name, [*names, ANY])
             yield (
                 ("balancer",),

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
-from plainstack.services.edge import certified
+from plainstack.services import edge
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -76,5 +76,5 @@ def covers(pattern: str, name: str) -> bool:
     try:
         ip_address(name)
     except ValueError:
-        return certified(pattern, name)
+        return edge.covers(pattern, name)
     return False

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer.wildcards import key
 from plainstack.services import routing
 from plainstack.services.processes import served
 
@@ -20,9 +21,9 @@ _TOGETHER = 8
 def directives(stack: Stack) -> Iterator[str]:
     """Yield the directives for the block `http` that make tables large enough; none if the defaults are."""
     names = routing.names(stack)
-    yield from _table("server_names_hash", names)
+    yield from _table("server_names_hash", [name for name in names if not name.startswith("*.")])
     pages = [one.health_page for one in served(stack)]
-    sent = [f"{name}{page}" for name in names for page in pages if any(one.health.host for one in served(stack))]
+    sent = [f"{key(name)}{page}" for name in names for page in pages if any(one.health.host for one in served(stack))]
     yield from _table("map_hash", max(names, sent, key=len), [*names, *sent, *(f"0 {page}" for page in pages)])
     headers = max((list(one.route.headers) for one in routing.locations(stack)), key=len, default=[])
     every = chain.from_iterable(one.route.headers for one in routing.locations(stack))

@@ -28,6 +28,7 @@ from plainstack.roles.balancer.routes import (
 )
 from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.roles.balancer.watched import METRICS_PORT
+from plainstack.roles.balancer.wildcards import engine_name, key
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
@@ -129,6 +130,7 @@ def _validations(engine: Engine, *, obtains: bool) -> Iterator[Resource]:
 def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File, File]:
     balancer = stack.settings(Balancer)
     issued = stack.settings(Balancer).issuer
+    names = routing.names(stack)
     main = template(
         "balancer",
         "/etc/{engine}/{engine}.conf",
@@ -149,7 +151,9 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         engine=engine,
         services=served(stack),
         server_names=balancer.server_names,
-        names=routing.names(stack),
+        names=names,
+        spelled={name: engine_name(name) for name in names},
+        keys={name: key(name) for name in [*names, "_"]},
         addresses=[bracketed(each) for each in (*balancer.virtual_addresses, *host.public_addresses)],
         sites=routing.sites(stack),
         limits=[one for one in routing.locations(stack) if one.route.limit],

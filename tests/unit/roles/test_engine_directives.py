@@ -58,7 +58,10 @@ def configuration(engine: str, folder: Path) -> str:
     (folder / "key").write_bytes(KEY)
     text = test_routes.TEXT.replace("balancer:\n", FEATURES.replace("ENGINE", engine))
     # An HTTP challenge cannot validate a wildcard.
-    text = text.replace(', "*.tenant.example"', "").replace('host: "*.tenant.example"', "host: shop.example, path: /t/")
+    text = text.replace('"*.old.example"', "was.old.example").replace(
+        'host: "*.tenant.example"', "host: t.tenant.example"
+    )
+    text = text.replace('"*.tenant.example"', "t.tenant.example")
     stack = inventories.parse(text, "hosts.yaml", folder)
     vault = fake_vault(stack, by_name(stack, registry()))
     wanted = inventories.wanted(balancer.ROLE, stack, "lb1", vault)

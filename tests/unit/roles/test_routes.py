@@ -21,12 +21,14 @@ hosts:
   app1: {address: 10.0.0.3, roles: [app]}
 balancer:
   server_names:
-    [www.shop.example, shop.example, api.shop.example, old.example, in.shop.example, soon.example, "*.tenant.example"]
+    [www.shop.example, shop.example, api.shop.example, old.example, in.shop.example, soon.example, "*.tenant.example",
+     "*.old.example"]
   redirects:
     - {host: www.shop.example, to: "https://shop.example"}
     - {host: old.example, to: "https://shop.example/archive/"}
     - {path: /blog/, to: /news/}
     - {path: /terms, to: "https://legal.example/terms"}
+    - {host: "*.old.example", to: "https://shop.example"}
     - {host: soon.example, to: "https://shop.example", status: 302}
     - {path: /v1/, to: /v2/, status: 308}
     - {path: /form, to: /form/, status: 307}
@@ -61,7 +63,7 @@ services:
     kind: binary
     source: .
     routes: [{host: "*.tenant.example"}]
-    processes: {web: {command: run, port: 8003, health: /}}
+    processes: {web: {command: run, port: 8003, health: {path: /up, host: tenants.example}}}
 """
 SHOP, STAFF = "https://shop.example", "https://in.shop.example"
 
@@ -101,6 +103,19 @@ def test_an_unknown_name_is_refused(edge: Edge) -> None:
     assert edge.status("http://stranger.example/") == "421"
 
 
+@pytest.mark.parametrize("name", ["a.b.tenant.example", "b.a.soon.old.example", "tenant.example", "x-tenant.example"])
+def test_the_asterisk_of_a_name_stands_for_one_label_as_in_a_certificate(edge: Edge, name: str) -> None:
+    assert edge.status(f"https://{name}/") == ""
+    assert edge.status(f"http://{name}/") == "421"
+    assert edge.status("https://a.tenant.example/", "-H", f"Host: {name}") == "421"
+
+
+@pytest.mark.parametrize("name", ["a.tenant.example", "A.Tenant.example", "a.tenant.example.", "gone.old.example"])
+def test_a_name_of_a_wildcard_is_answered(edge: Edge, name: str) -> None:
+    assert edge.status(f"https://{name}/") == ("301" if "old" in name else "200")
+    assert edge.status(f"http://{name}/") == "308"
+
+
 def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
     assert "Host: api.shop.example" in edge.curl("https://api.shop.example/echo")[2]
     for name in ("a.tenant.example", "a.tenant.example:8443"):
@@ -108,6 +123,7 @@ def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
     # The health page gets the request that its service declares only under the name of this service.
     assert "Host: inner.example" in edge.curl("https://api.shop.example/up")[2]
     assert "Host: inner.example" not in edge.curl(f"{SHOP}/up")[2]
+    assert "Host: tenants.example" in edge.curl("https://a.tenant.example/up")[2]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,19 @@ def test_a_path_or_service_without_a_cache_is_refused(typed: str, service: str, 
     assert problem in str(error.value)
 
 
+def test_only_the_route_that_answers_under_a_name_counts() -> None:
+    text = TEXT.replace("[shop.example, api.shop.example]", '["*.shop.example", a.b.shop.example]')
+    text = text.replace("WEB", '/, {host: "*.shop.example", path: /, cache: {ttl: 10m}}').replace(", BALANCER", "")
+    stack = inventories.parse(text, "hosts.yaml", Path.cwd())
+    for name in ("x.shop.example", "*.shop.example"):
+        assert cache.purge(stack, f"https://{name}/", "", everything=False) == cache.Purge((), name, "/")
+    for name, server in (("api.shop.example", "api"), ("a.b.shop.example", "web")):
+        with pytest.raises(Refused, match=f"/ is not cached: it is served by {server}, at /; cached are"):
+            cache.purge(stack, f"https://{name}/", "", everything=False)
+    with pytest.raises(Refused, match=r"unknown name 'c\.b\.shop\.example'"):
+        cache.purge(stack, "https://c.b.shop.example/", "", everything=False)
+
+
 def test_a_stack_without_a_cache_has_nothing_to_purge() -> None:
     with pytest.raises(Refused, match="no route of this stack has the key `cache`"):
         cache.purge(parse("/"), "/", "", everything=False)
@@ -133,6 +146,7 @@ def test_a_stack_without_a_cache_has_nothing_to_purge() -> None:
         (((), "shop.example", "/a"), True),
         (((), "api.shop.example", ""), False),
         (((), "*.example", ""), True),
+        (((), "*.shop.example", ""), False),
         ((("web.1",), "", ""), False),
     ],
 )

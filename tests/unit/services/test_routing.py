@@ -49,6 +49,13 @@ def test_a_route_with_a_name_wins_over_a_wildcard_and_that_over_one_without() ->
     }
 
 
+def test_the_asterisk_of_a_route_stands_for_one_label() -> None:
+    text = TEXT.replace("REDIRECTS", "").replace('"*.tenant.example"', '"*.tenant.example", a.b.tenant.example')
+    text = text.replace("WEB", "/").replace("API", '{host: "*.tenant.example"}')
+    found = table(inventories.parse(text, "hosts.yaml", Path.cwd()))
+    assert (found["*.tenant.example"], found["a.b.tenant.example"]) == ({"/": "api"}, {"/": "web"})
+
+
 def test_a_redirected_name_has_no_routes_and_is_never_used_by_the_stack_itself() -> None:
     stack = parse("/", "/api/", "{host: shop.example, to: 'https://www.shop.example'}")
     assert table(stack)["www.shop.example"] == {"/": "web", "/api/": "api"}

@@ -145,7 +145,7 @@ def sweep(folder: str, stale: Mapping[str, int], now: float) -> tuple[int, int]:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+    return pattern == name or (pattern.startswith("*.") and name.partition(".")[2] == pattern[2:])
 
 
 def _as_usual(escaped: re.Match[str]) -> str:
