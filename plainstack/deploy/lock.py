@@ -65,7 +65,7 @@ until take; do
     # Empty if the holder has only just taken the lock, or is releasing it because another host refused.
     said=$(cat "$path" "$shared" "$sharer" 2>/dev/null | head -n 1)
     tries=$((tries + 1))
-    if [ -n "$said" ] || [ $tries = 10 ]; then echo "held $said"; exit 75; fi
+    if [ -n "$said" ] || [ $tries = 10 ]; then printf "held %s\\n" "$said"; exit 75; fi
     sleep 0.1
 done
 printf "%s\\n" "$holder_text" >"$path"

@@ -23,7 +23,7 @@ code=$?
 result=done
 [ $code = 0 ] || result=failed
 mkdir -p {folder}
-echo {audit} | sed "s/@AT@/$(date -u +%Y-%m-%dT%H:%M:%SZ)/; s/@RESULT@/$result/" >>{log}
+printf '%s\\n' {audit} | sed "s/@AT@/$(date -u +%Y-%m-%dT%H:%M:%SZ)/; s/@RESULT@/$result/" >>{log}
 od -An -N8 -tx8 /dev/urandom | tr -d ' ' >{state}/generation.new && mv {state}/generation.new {state}/generation
 exit $code
 """

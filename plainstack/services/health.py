@@ -43,7 +43,7 @@ case $status in
 401 | 403) echo "$key: must name a page that needs no login" ;;
 404) echo "$key: the application has no such page; name one that answers 200" ;;
 esac
-echo "GET @PAGE@ with Host: $name answered $status: $said"
+printf '%s\\n' "GET @PAGE@ with Host: $name answered $status: $said"
 [ "$status" != 404 ] || exit @MISSING@
 exit 1
 """

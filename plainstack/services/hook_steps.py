@@ -21,10 +21,10 @@ if [ $code != 0 ]; then
     how="failed with exit code $code"
     [ $code != 124 ] || how="did not finish within $seconds s"
     if [ "$fatal" = yes ]; then
-        echo "$what $how. $next"
+        printf '%s\\n' "$what $how. $next"
         exit 1
     fi
-    echo "$what $how. $next" >>"$WARNINGS"
+    printf '%s\\n' "$what $how. $next" >>"$WARNINGS"
     tail -n 10 "$SAID" | sed 's/^/    /' >>"$WARNINGS"
 fi
 mkdir -p "$home/releases/$id/hooks"

@@ -65,7 +65,7 @@ _COMPLETE = """complete() { # complete COMMAND LINE
     [ $code != 0 ] || return 0
     how="failed with exit code $code"
     [ $code != 124 ] || how="did not finish within $seconds s"
-    echo "The command of services.$service.build.host, $1, $how. No host was switched"
+    printf '%s\\n' "The command of services.$service.build.host, $1, $how. No host was switched"
     exit 1
 }
 chown -R "$account" "$new/source"

@@ -26,7 +26,8 @@ echo asked
 dpkg-query -W -f='${{Status}} ${{Package}}\\n' 2>/dev/null |
     awk '$(NF - 1) != "not-installed" {{ print "package", $(NF - 1), $NF }}'
 for path in {paths}; do
-    [ ! -e "$root$path" ] || echo "size $(timeout 10 du -sk -- "$root$path" 2>/dev/null | cut -f 1) $path"
+    [ -e "$root$path" ] || continue
+    printf 'size %s %s\\n' "$(timeout 10 du -sk -- "$root$path" 2>/dev/null | cut -f 1)" "$path"
 done
 """
 

@@ -73,10 +73,10 @@ then
     fi
     {STANDBY_SIGNAL}\
     rm {REWINDING}
-    echo "$said"
+    printf '%s\\n' "$said"
     exit 0
 fi
-echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
+printf '%s\\n' "$said" | grep -i error | tail -n 1 >{REWINDING}.new
 [ -s {REWINDING}.new ] || printf 'it ended without an error message\n' >{REWINDING}.new
 # If pg_rewind could not connect to the primary, it has changed nothing.
 if grep -q 'connection to server' {REWINDING}.new; then
@@ -85,7 +85,7 @@ if grep -q 'connection to server' {REWINDING}.new; then
     exit 1
 fi
 mv {REWINDING}.new {REWINDING}
-echo "$said"
+printf '%s\\n' "$said"
 """
 
 # The application name of the copy is not in synchronous_standby_names: an incomplete copy must not confirm writes.

@@ -37,10 +37,10 @@ _BACKUP = f"""\
 newest=$(ls -t {RECORDS}/*.json 2>/dev/null | head -n 1)
 if [ -n "$newest" ]; then
     id=$(basename "$newest" .json)
-    echo "request=$(cat "$newest")"
+    printf 'request=%s\\n' "$(cat "$newest")"
     echo "marks=$(cd {RECORDS} && ls | sed -n "s/^$id\\.//p" | paste -sd ' ')"
 fi
-[ ! -d {scratch.PROGRAM} ] || echo "scratch=$({scratch.status_script().strip()})"
+[ ! -d {scratch.PROGRAM} ] || printf 'scratch=%s\\n' "$({scratch.status_script().strip()})"
 """
 
 

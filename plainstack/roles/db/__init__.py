@@ -191,7 +191,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         reload_on=(*_RELOADED, *(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))),
         restart_on=_RESTARTED,
         listens=(Listen(PORT),),
-        health=f'errors=$({_PSQL}c {quote(_ERRORS)}) && [ -z "$errors" ] || {{ echo "$errors"; exit 1; }}',
+        health=f'errors=$({_PSQL}c {quote(_ERRORS)}) && [ -z "$errors" ] || {{ printf "%s\\n" "$errors"; exit 1; }}',
         timeout=120,
     )
     wanted = sql.is_configured(stack.settings(Database).name, sql.roles(stack, vault), sql.slots(stack, host.name))

@@ -59,11 +59,11 @@ def test_a_certificate_that_the_web_server_refuses_is_not_used(balancer: Balance
     nginx = (balancer.folder / "bin/nginx").read_text().removeprefix("#!/bin/sh\n").rstrip("\n")
     before, live = balancer.settled(), (balancer.folder / "var/lib/plainstack-acme/live").readlink()
     balancer.want_another()
-    for stand_in, code in (("kill -KILL $PPID", -signal.SIGKILL), ("echo 'bad key' >&2; exit 1", 1)):
+    for stand_in, code in (("kill -KILL $PPID", -signal.SIGKILL), (r"echo 'bad \key' >&2; exit 1", 1)):
         balancer.program("nginx", stand_in)
         assert balancer.acme("renew").returncode == code
     balancer.program("nginx", nginx)
-    assert balancer.facts()["acme_error"] == "nginx refuses the new certificate: bad key"
+    assert balancer.facts()["acme_error"] == "nginx refuses the new certificate: bad \\key"
     assert (balancer.folder / "var/lib/plainstack-acme/live").readlink() == live
     assert balancer.served() == before
     balancer.renew()

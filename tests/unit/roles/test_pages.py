@@ -72,11 +72,14 @@ def test_maintenance_has_the_stacks_own_page_and_files_are_served_meanwhile(edge
 
     # All workers know now that there is no page.
     assert {edge.status("https://shop.example/page") for _ in range(8)} == {"200"}
-    run("on", "web", "2026-11-26", "jane", "Moving & more")
+    message = r"Moving & more: C:\temp\1, \c"
+    run("on", "web", "2026-11-26", "jane", message)
     status, headers, body = edge.curl("https://shop.example/page")
+    said = subprocess.run([program, "status"], env=environment, capture_output=True, text=True, check=True).stdout
     robots = edge.curl("https://shop.example/robots.txt")
     run("off", "web")
-    assert (status, body) == ("503", "<h1>Closed: Moving &amp; more</h1>\n")
+    assert (status, body) == ("503", f"<h1>Closed: {message.replace('&', '&amp;')}</h1>\n")
+    assert said == f"maintenance.web=2026-11-26\tjane\t{message}\n"
     assert "retry-after: 300" in headers
     assert (robots[0], robots[2]) == ("200", FILES["robots.txt"])
     assert edge.status("https://shop.example/page") == "200"

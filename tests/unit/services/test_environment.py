@@ -113,6 +113,7 @@ def test_input_and_exit_code_are_those_of_the_command(run: Run) -> None:
 def test_the_error_names_a_missing_command(run: Run) -> None:
     ran = run("mange.py", "check")
     assert (ran.returncode, ran.stderr.startswith("mange.py: no such command in ")) == (127, True)
+    assert run(r"\new").stderr.startswith(r"\new: no such command in ")
 
 
 def test_every_kind_has_a_console() -> None:

@@ -95,6 +95,7 @@ DEBUG_PAGE = b"""<!DOCTYPE html><html><head><title>DisallowedHost at /status/</t
         (401, {}, b"", ["services.web.health: must name a page that needs no login", "answered 401"]),
         (404, {}, b"Not Found", ["services.web.health: the application has no such page", "answered 404: Not Found"]),
         (500, {}, b"Server Error (500)", ["GET /status/ with Host: shop.example answered 500: Server Error (500)"]),
+        (500, {}, rb"No file C:\temp\new\c", [r"answered 500: No file C:\temp\new\c"]),
         (503, {}, b'{"database": "failed"}', ['answered 503: {"database": "failed"}']),
         (200, {"X-Release": "old"}, b"ok", ["answered 200: as release old, and new was put in place"]),
     ],

@@ -82,14 +82,14 @@ def test_a_deploy_that_is_killed_at_any_step_still_runs_every_hook(host: Sandbox
 
 def test_a_hook_that_fails_before_the_switch_keeps_the_previous_release(host: Sandbox, tmp_path: Path) -> None:
     deploy(host, stack("", tmp_path), "r1")
-    found = stack("    before: {load: {command: sh -c 'echo some reason; exit 3'}}\n", tmp_path)
+    found = stack("    before: {load: {command: sh -c 'echo some reason; exit 3' '\\1'}}\n", tmp_path)
     failed = deploy(host, found, "r2")[-1]
     assert failed.answer.outcome == "rolled-back"
-    assert failed.answer.failed.startswith("run tool: before load: sh -c 'echo some reason; exit 3'")
+    assert failed.answer.failed.startswith("run tool: before load: sh -c 'echo some reason; exit 3' '\\1'")
     assert failed.answer.tail[-2:] == [
         "some reason",
-        "The command of services.tool.before.load, sh -c 'echo some reason; exit 3', failed with exit code 3. tool was"
-        " not switched on this host. Correct the command or the release, and deploy again",
+        r"The command of services.tool.before.load, sh -c 'echo some reason; exit 3' '\1', failed with exit code 3."
+        " tool was not switched on this host. Correct the command or the release, and deploy again",
     ]
     assert current(host) == "r1"
 
