@@ -48,6 +48,9 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
         problem = problem_of_path(stack, path)
         if not problem and stack.file(path).stat().st_size > _LARGEST:
             problem = f"{path} is larger than {_LARGEST >> 10} KiB, the limit"
+        # Files may be images.
+        if not problem and loc[1] == "pages" and not _is_utf8(stack.file(path).read_bytes()):
+            problem = f"{path} is not text in UTF-8, which the balancers send it as"
         if problem:
             yield loc, f"{dotted(loc)}: {problem}"
     for url in balancer.files:
@@ -56,6 +59,14 @@ def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
             if redirect.path == url and redirect.host is None:
                 other = dotted(("balancer", "redirects", number))
                 yield loc, f"{dotted(loc)}: {other} redirects this path; remove one of the two"
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _place(url: str) -> str:

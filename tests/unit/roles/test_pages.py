@@ -32,8 +32,9 @@ services:
   web: {kind: binary, source: ".", processes: {web: {command: run, port: 8000, health: /}}}
 """
 FILES = {
-    "unavailable.html": "<h1>Back soon</h1>",
+    "unavailable.html": "<h1>À bientôt</h1>",
     "maintenance.html": "<h1>Closed: @MESSAGE@</h1>",
+    "latin1.html": "\udce4",
     "robots.txt": "User-agent: *\nDisallow: /search\n",
     "security.txt": "Contact: mailto:security@shop.example\n",
 }
@@ -43,7 +44,7 @@ def stack_in(folder: Path, text: str = TEXT) -> Stack:
     """Return a stack in a folder with all of its pages."""
     (folder / "pages").mkdir()
     for name, content in FILES.items():
-        (folder / "pages" / name).write_text(content)
+        (folder / "pages" / name).write_text(content, encoding="utf-8", errors="surrogateescape")
     return inventories.parse(text, "hosts.yaml", folder)
 
 
@@ -58,7 +59,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 def test_a_failure_is_answered_by_the_stacks_own_page_with_its_status(edge: Edge) -> None:
     status, headers, body = edge.curl("https://shop.example/broken")
     assert (status, body) == ("502", FILES["unavailable.html"])
-    assert "content-type: text/html" in headers
+    assert "content-type: text/html; charset=utf-8" in headers
 
 
 @pytest.mark.programs
@@ -81,6 +82,7 @@ def test_maintenance_has_the_stacks_own_page_and_files_are_served_meanwhile(edge
     assert (status, body) == ("503", f"<h1>Closed: {message.replace('&', '&amp;')}</h1>\n")
     assert said == f"maintenance.web=2026-11-26\tjane\t{message}\n"
     assert "retry-after: 300" in headers
+    assert "content-type: text/html; charset=utf-8" in headers
     assert (robots[0], robots[2]) == ("200", FILES["robots.txt"])
     assert edge.status("https://shop.example/page") == "200"
 
@@ -104,6 +106,11 @@ def test_a_redirect_of_a_name_wins_over_a_file(edge: Edge) -> None:
     ("old", "new", "problem"),
     [
         ("pages/unavailable.html", "pages/none.html", "9: balancer.pages.unavailable: no such file: pages/none.html"),
+        (
+            "pages/unavailable.html",
+            "pages/latin1.html",
+            "9: balancer.pages.unavailable: pages/latin1.html is not text in UTF-8, which the balancers send it as",
+        ),
         ("pages/robots.txt", "pages", "11: balancer.files.'/robots.txt': no such file: pages is not a regular file"),
         ("maintenance: pages", "maintenence: pages", "9: balancer.pages.maintenence: unknown key"),
         ("    /robots.txt:", "    robots.txt:", "11: balancer.files.'robots.txt': "),
