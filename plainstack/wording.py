@@ -49,3 +49,8 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return a count with its noun, such as `1 host` or `2 hosts`; `several` is an irregular plural."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from plainstack.cli.command import INTERRUPTED, document
 from plainstack.cli.console import Console
 from plainstack.errors import HostFailed
+from plainstack.wording import counted
 
 if TYPE_CHECKING:
     from plainstack.engine.plan.actions import HostPlan
@@ -134,9 +135,10 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
         console.error(problem)
     for warning in warnings:
         console.line(f"WARNING: {warning}", "bold yellow")
-    hosts = len({outcome.node.host for outcome in outcomes})
+    reached = counted(len({outcome.node.host for outcome in outcomes}), "host")
     bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(failed))
-    verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"
+    every = counted(len(view.plans) + len(view.failed), "host")
+    verdict = f"{bad} of {every} failed" if problems else f"{reached} changed"
     console.line(f"{verdict} in {seconds:.1f} s", "bold red" if problems else "bold green")
     if problems:
         from plainstack.cli.release_commands import after_failure

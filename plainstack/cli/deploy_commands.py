@@ -16,6 +16,7 @@ from plainstack.cli.console import Console
 from plainstack.cli.selection import with_assets
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import Refused
+from plainstack.wording import counted
 
 if TYPE_CHECKING:
     from plainstack.deploy.observe import Observer, View
@@ -78,7 +79,7 @@ def plan(
                     console.error(f"a deploy would be refused: {text}")
                 show_failed(console, view.failed)
                 if not pending and not view.failed:
-                    console.line(f"nothing to do on {len(view.plans)} hosts")
+                    console.line(f"nothing to do on {counted(len(view.plans), 'host')}")
                 report_unsaved(console, observer)
     if view.failed or refused:
         raise Exit(code=1)
@@ -152,7 +153,7 @@ def deploy(
                     show_failed(console, view.failed)
                     for text in conclusions.findings(observer, view):
                         console.line(f"note: {text}")
-                    console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
+                    console.line(f"nothing to do on {counted(len(view.plans), 'host')} ({seconds:.1f} s)")
                 code = int(bool(view.failed))
             else:
                 code = apply(observer, view, console, began, json=json)

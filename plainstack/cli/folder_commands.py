@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plainstack.cli.console import Console
 from plainstack.dataclass import dataclass
-from plainstack.wording import size
+from plainstack.wording import counted, size
 
 if TYPE_CHECKING:
     from plainstack.inventory.stack import Stack
@@ -44,7 +44,7 @@ def show(console: Console, host: str, outcome: Outcome) -> None:
     failed = {one.of.says for one in outcome.taken if any(one.of.says in text for text in outcome.problems)}
     for one in outcome.taken:
         if one.of.says not in failed:
-            about = f"{one.files} files, {size(one.size)}"
+            about = f"{counted(one.files, 'file')}, {size(one.size)}"
             console.line(f"snapshot {one.id} of {one.of.says}: {outcome.says} ({about})", "bold green")
     for text in outcome.problems:
         console.error(f"{host}: {text}")

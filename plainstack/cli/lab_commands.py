@@ -17,6 +17,7 @@ from plainstack.cli.console import Console
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
+from plainstack.wording import counted
 
 # Lab settings that do not affect what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
@@ -122,7 +123,7 @@ def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
         if every:
 
             def agreed(count: int) -> bool:
-                if yes or console.ask(f"remove {count} labs with their hosts and disks? [y/N] ") == "y":
+                if yes or console.ask(f"remove {counted(count, 'lab')} with all hosts and disks? [y/N] ") == "y":
                     return True
                 raise Refused("no lab was removed. Answer y, or use --yes to skip this question")
 

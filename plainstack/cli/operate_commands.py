@@ -13,6 +13,7 @@ from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import report_unsaved
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
+from plainstack.wording import counted
 
 
 def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = False) -> None:
@@ -47,9 +48,11 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
         else:
             for note in notes:
                 console.line(f"note: {note}", "yellow")
-            count = len(results)
-            verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks passed"
-            console.line(f"{verdict} on {len(hosts)} hosts in {seconds:.1f} s", "bold red" if failed else "bold green")
+            checked = counted(len(results), "check")
+            verdict = f"{len(failed)} of {checked} failed" if failed else f"{checked} passed"
+            console.line(
+                f"{verdict} on {counted(len(hosts), 'host')} in {seconds:.1f} s", "bold red" if failed else "bold green"
+            )
         if not results:
             raise Refused("no check matches these roles and hosts. To see which host has which role: inv roles")
     if failed:
@@ -71,11 +74,11 @@ def trust(inventory: str, *, yes: bool) -> None:
                 console.error(f"{name}: {error}")
             for change in found.changes:
                 console.line(change.described(), "bold red" if change.old else "")
-            if found.changes and not yes and console.ask(f"pin these {len(found.changes)} keys? [y/N] ") != "y":
+            if found.changes and not yes and console.ask(f"pin {counted(len(found.changes), 'key')}? [y/N] ") != "y":
                 raise Refused("not pinned. Answer y, or use --yes in a script")
             pin(stack, found.changes)
             pinned, unchanged = pinned + len(found.changes), unchanged + found.unchanged
-        console.line(f"{pinned} keys pinned, {unchanged} already pinned")
+        console.line(f"{counted(pinned, 'key')} pinned, {unchanged} already pinned")
     if failed:
         raise Exit(code=1)
 
@@ -161,7 +164,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
             for error in view.failed.values():
                 console.error(str(error))
             if not found and not view.failed:
-                console.line(f"{len(hosts)} hosts are as Plainstack left them")
+                console.line(f"nothing was changed outside Plainstack on {counted(len(hosts), 'host')}")
         report_unsaved(console, observer)
     if view.failed:
         raise Exit(code=1)

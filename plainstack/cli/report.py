@@ -13,6 +13,7 @@ from plainstack.deploy.schedule import PACKAGES, Outcome
 from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
 from plainstack.errors import HostFailed
 from plainstack.secrets.values import Secret
+from plainstack.wording import counted
 
 MARK = {
     "new": "+",
@@ -125,7 +126,7 @@ def _left_out(stays: Sequence[str], *, verbose: bool) -> list[str]:
     for path in stays:
         by_name.setdefault(_NAME_OF_PATH.sub("", path), []).append(path)
     names = sorted(paths[0] if len(paths) == 1 else f"{name} ({len(paths)})" for name, paths in by_name.items())
-    more = [f"{len(names) - _NAMED} other names (inv plan -v lists all)"] if len(names) > _NAMED else []
+    more = [f"{counted(len(names) - _NAMED, 'other name')} (inv plan -v lists all)"] if len(names) > _NAMED else []
     return [f"        not part of it: {', '.join([*names[:_NAMED], *more])}"]
 
 
@@ -222,4 +223,4 @@ def _counts(actions: Sequence[Action]) -> list[str]:
             counts[action.counted] = counts.get(action.counted, 0) + action.count
     # Commands come last.
     counts["command"] = counts.pop("command", 0)
-    return [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in counts.items() if count]
+    return [counted(count, kind) for kind, count in counts.items() if count]

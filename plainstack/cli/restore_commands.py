@@ -15,6 +15,7 @@ from plainstack.cli.console import Console
 from plainstack.cli.restore_notice import Telling
 from plainstack.cli.restore_report import afterwards, prospect, reporter
 from plainstack.errors import Refused
+from plainstack.wording import counted
 
 if TYPE_CHECKING:
     from plainstack.deploy.check_result import CheckResult
@@ -199,11 +200,12 @@ class _Run:
     def _end(self, done: str, says: str, failed: list[CheckResult], opened: bool) -> dict[str, Any]:
         now = self.restoration.observe()
         seconds = time.monotonic() - self.restoration.began
+        count = counted(len(failed), "check")
         if failed and opened:
-            self.console.error(f"{len(failed)} checks failed, but the site is open: inv verify")
+            self.console.error(f"{count} failed, but the site is open: inv verify")
         elif failed:
             self.console.error(
-                f"{len(failed)} checks failed, so the site stays closed. Fix what they report and run the same"
+                f"{count} failed, so the site stays closed. Fix what they report and run the same"
                 f" command again, which opens it. To open it anyway, add --despite-checks; to go back: inv restore"
                 f" --undo"
             )

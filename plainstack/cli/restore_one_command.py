@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from plainstack.cli.command import document, load, reporting
 from plainstack.cli.console import Console
 from plainstack.errors import Refused
+from plainstack.wording import counted
 
 
 def restore_one(
@@ -59,7 +60,7 @@ def restore_one(
                 }
             )
         else:
-            rows = "" if done.rows is None else f", {done.rows} rows"
+            rows = "" if done.rows is None else f", {counted(done.rows, 'row')}"
             console.line(
                 f"{copy.says} as it was {wanted.says} is now {copy.becomes}{rows} ({seconds:.1f} s)", "bold green"
             )

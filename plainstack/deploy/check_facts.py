@@ -11,6 +11,7 @@ from typing import Any
 from plainstack.errors import HostFailed
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.wording import counted
 
 # The outputs by check module and name; for a module whose function `facts` is missing or fails, the exception.
 Facts = Mapping[str, Mapping[str, str] | Exception]
@@ -37,7 +38,7 @@ def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -
     done = host.run("sh -c %s", script)
     answered = done.stdout.split(f"\n{token}\n")[1:]
     if len(answered) != len(wanted):
-        reason = f"printed only {len(answered)} of {len(wanted)} facts"
+        reason = f"printed only {len(answered)} of {counted(len(wanted), 'fact')}"
         raise HostFailed(here.name, "check", reason, done.stderr.splitlines()[-5:], done.rc)
     for (answers, key, _), answer in zip(wanted, answered, strict=True):
         answers[key] = answer.rstrip("\n")

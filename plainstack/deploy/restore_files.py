@@ -16,6 +16,7 @@ from plainstack.postgresql.step_frame import Origin, framed
 from plainstack.services import running
 from plainstack.services.folders import Kept
 from plainstack.ssh.connections import Sessions
+from plainstack.wording import counted
 
 # Seconds. The time to copy depends on the size of the files.
 _LONGEST = 24 * 3600
@@ -60,7 +61,9 @@ class FilesRestore:
             script = folders.step("prepare", one.of, id=fresh, snapshot=one.id, size=str(one.size))
             restore, state = self._do(one.of, script, f"prepare to restore {one.of.key}").split()
             if state == "empty":
-                self._say(f"{self._backup_host}: copying snapshot {one.id} to {one.of.host}: {one.files} files")
+                self._say(
+                    f"{self._backup_host}: copying snapshot {one.id} to {one.of.host}: {counted(one.files, 'file')}"
+                )
                 self._read(self._backup_host, folders.send_script(one.of, one.id), "copy the files", _LONGEST)
             ready.append((one, restore))
         for one, restore in ready:

@@ -23,6 +23,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.topology import members, primaries
 from plainstack.services import virtual
 from plainstack.ssh.connections import Sessions, fan_out
+from plainstack.wording import counted
 
 QUICK = ("db", "app", "balancer")
 
@@ -109,7 +110,7 @@ def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], report
     )
     run_checks(verifier)
     bad = [result for result in verifier.results if not result.passed]
-    report(f"{len(verifier.results) - len(bad)} of {len(verifier.results)} checks hold")
+    report(f"{len(verifier.results) - len(bad)} of {counted(len(verifier.results), 'check')} hold")
     return [f"{result.host}: {result.promise}" for result in bad]
 
 

@@ -22,7 +22,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses
 from plainstack.inventory.yaml_limits import MAX_BYTES
 from plainstack.inventory.yaml_reader import Line, Text
-from plainstack.wording import Loc, dotted, quoted, shortened
+from plainstack.wording import Loc, counted, dotted, quoted, shortened
 
 # The most problems shown in one run.
 MOST_PROBLEMS = 40
@@ -105,9 +105,8 @@ def checked(found: Text, folder: Path, shape: Shape) -> Stack:
         ordered = list(dict.fromkeys(sorted(problems, key=lambda problem: problem[0])))
         shown = [f"{found.shown(line)}: {what}" for line, what in ordered[:MOST_PROBLEMS]]
         if len(ordered) > MOST_PROBLEMS:
-            shown.append(
-                f"{found.shown(ordered[MOST_PROBLEMS][0])}: and {len(ordered) - MOST_PROBLEMS} more problems from here"
-            )
+            more = counted(len(ordered) - MOST_PROBLEMS, "more problem")
+            shown.append(f"{found.shown(ordered[MOST_PROBLEMS][0])}: and {more} from here")
         raise InventoryError(shown)
     return stack
 

@@ -29,6 +29,7 @@ from plainstack.lab import (
 from plainstack.lab.model import Lab, LabHost
 from plainstack.ssh import netns
 from plainstack.ssh.netns import LabDown, LabError
+from plainstack.wording import counted
 
 Report = Callable[[str, str], None]
 
@@ -80,7 +81,7 @@ def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
     names = model.labs(cgroup.tree())
     for name in names:
         running = [path.name for path in (cgroup.tree() / name).glob("[!.]*") if cgroup.alive(path)]
-        report(name, f"of {owner.of(name) or 'an unknown user'}, {len(running)} hosts running")
+        report(name, f"of {owner.of(name) or 'an unknown user'}, {counted(len(running), 'host')} running")
     if not names:
         report("lab", "there is none on this machine")
     elif agreed(len(names)):

@@ -9,7 +9,7 @@ from plainstack.dataclass import dataclass
 from plainstack.secrets import pki, rotation
 from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
 from plainstack.secrets.format import Store
-from plainstack.wording import duration
+from plainstack.wording import counted, duration
 
 CERTIFICATE = "certificate/"
 _KINDS = {Generated: "generated", Given: "given", FromCommand: "command"}
@@ -56,7 +56,7 @@ def rows(
             yield Row(name, kind, entry.made, _age(entry.made, now), state, uses)
     for name, pair in sorted(store.pki.items()):
         days = (datetime.fromisoformat(pair["expires"]) - now).days
-        state = f"expires in {days} days"
+        state = f"expires in {counted(days, 'day')}"
         yield Row(CERTIFICATE + name, "generated", "", "", state, used.get(CERTIFICATE + name, {}))
 
 

@@ -15,6 +15,7 @@ from plainstack.secrets.declaration import Generated, Needed
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry, RotationStrategies, generate, moment
 from plainstack.secrets.values import Certificate, Secret, Vault
+from plainstack.wording import counted
 
 Report = Callable[[str], None]
 
@@ -146,7 +147,7 @@ class Opened:
         old, new = self.found.store, self.wanted
         made = sum(old.entries.get(name) != entry for name, entry in new.entries.items())
         signed = sum(old.pki.get(name) != pair for name, pair in new.pki.items())
-        count = [f"{made} secrets"] * bool(made) + [f"{signed} certificates"] * bool(signed)
+        count = [counted(made, "secret")] * bool(made) + [counted(signed, "certificate")] * bool(signed)
         sentences = [f"generate {' and '.join(count)}, kept in {place}"] if count else []
         if self.found.notes:
             sentences.append(f"write {place} for the inventory's secrets.recipients")

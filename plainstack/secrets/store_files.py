@@ -19,6 +19,7 @@ from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import age, format
 from plainstack.secrets.format import NotAStore, Store
+from plainstack.wording import counted
 
 
 def plain_path(stack: Stack) -> Path:
@@ -70,7 +71,8 @@ def find(stack: Stack, operator: age.Operator) -> Found:
             f"the secrets are now encrypted, in {sealed}. Commit that file"
             if not plain.exists()
             else (
-                f"the secrets moved from {plain} to {sealed}, encrypted to {len(wanted)} recipients. Commit that file"
+                f"the secrets moved from {plain} to {sealed}, encrypted to {counted(len(wanted), 'recipient')}. Commit"
+                " that file"
             )
         )
         return Found(_read_plain(plain), (note,))
@@ -79,9 +81,10 @@ def find(stack: Stack, operator: age.Operator) -> Found:
     if store.recipients != wanted:
         gone = len(set(store.recipients) - set(wanted))
         notes.append(
-            f"{sealed} is now encrypted to {len(wanted)} recipients. Commit that file"
+            f"{sealed} is now encrypted to {counted(len(wanted), 'recipient')}. Commit that file"
             + (
-                f". {gone} removed recipients still know the current values: rotate the secrets that they must not know"
+                f". {counted(gone, 'removed recipient')} may still know the current values: rotate the secrets that"
+                " they must not know"
                 if gone
                 else ""
             )

@@ -210,7 +210,7 @@ def problems(
     yield from _capped([f"{path}:{each.line}: {each.text[:80]} is not pinned to one version" for each in unpinned])
     unhashed = [each for each in here if each.version and not each.hashes]
     if unhashed and len(unhashed) == len(here):
-        yield f"{path}: none of its {len(here)} requirements has a --hash, which hosts need to verify what they install"
+        yield f"{path}: no requirement in it has a --hash, which hosts need to verify what they install"
     else:
         yield from _capped([f"{path}:{each.line}: {each.text[:80]} has no --hash" for each in unhashed])
     seen: dict[str, Requirement] = {}

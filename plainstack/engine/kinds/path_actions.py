@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from plainstack.dataclass import dataclass
 from plainstack.engine.kinds.action import Action, Cause
 from plainstack.engine.observed import Entry, PathState
+from plainstack.wording import counted
 
 if TYPE_CHECKING:
     from plainstack.engine.kinds.path_resources import Directory, File, Link
@@ -111,7 +112,7 @@ def unified(path: str, old: bytes, new: bytes) -> list[str]:
     before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
     lines = list(difflib.unified_diff(before, after, f"{path} (on the host)", f"{path} (wanted)", lineterm=""))
     if len(lines) > SHOWN_DIFF_LINES:
-        lines = [*lines[:SHOWN_DIFF_LINES], f"... and {len(lines) - SHOWN_DIFF_LINES} more lines"]
+        lines = [*lines[:SHOWN_DIFF_LINES], f"... and {counted(len(lines) - SHOWN_DIFF_LINES, 'more line')}"]
     return lines
 
 

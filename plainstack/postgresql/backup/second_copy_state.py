@@ -15,7 +15,7 @@ from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.second_copy_settings import SecondCopy
 from plainstack.postgresql.settings import Backup
 from plainstack.services.folders import kept
-from plainstack.wording import duration
+from plainstack.wording import counted, duration
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,13 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
         )
     if seen.unknown:
         yield (
-            f"the second copy has {len(seen.unknown)} backups that this host does not know, from {seen.unknown[0]} on;"
-            " if this host was rebuilt, bring them back: inv backups --fetch-copy"
+            f"the second copy has {counted(len(seen.unknown), 'backup')} that this host does not know, from"
+            f" {seen.unknown[0]} on; if this host was rebuilt, bring them back: inv backups --fetch-copy"
         )
     if seen.unknown_files:
         yield (
-            f"the second copy has {len(seen.unknown_files)} snapshots of services' files that this host does not know;"
-            " if this host was rebuilt, bring them back: inv backups --fetch-copy"
+            f"the second copy has {counted(len(seen.unknown_files), 'snapshot')} of services' files that this host does"
+            " not know; if this host was rebuilt, bring them back: inv backups --fetch-copy"
         )
 
 

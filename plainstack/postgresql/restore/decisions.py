@@ -13,7 +13,7 @@ from plainstack.postgresql.restore import folder_steps, quiet
 from plainstack.postgresql.restore.acts import Act, Part, Plan, RestoreStep
 from plainstack.postgresql.restore.situation import Request, Situation
 from plainstack.postgresql.topology import TABLESPACES
-from plainstack.wording import size
+from plainstack.wording import counted, size
 
 # How many bytes a host needs besides the data: the WAL of the copy, and a reserve.
 MARGIN = 256 * 2**20
@@ -77,7 +77,9 @@ def discard(now: Situation) -> Plan:
     if now.unfinished:
         raise Refused(f"restore {now.unfinished} has not finished, and may still need the data that it put aside")
     steps = tuple(
-        RestoreStep(Act.DISCARD, host, f"delete {len(kept)} data directories that were put aside")
+        RestoreStep(
+            Act.DISCARD, host, f"delete {counted(len(kept), 'data directory', 'data directories')} of earlier restores"
+        )
         for host, kept in now.kept.items()
         if kept
     )

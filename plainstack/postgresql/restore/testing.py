@@ -14,7 +14,7 @@ from typing import Any
 from plainstack.dataclass import dataclass
 from plainstack.errors import PlainstackError
 from plainstack.postgresql.restore.scratch import PROGRAM
-from plainstack.wording import duration
+from plainstack.wording import counted, duration
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class Result:
         if self.rpo_seconds is not None:
             yield f"the newest recovered commit is {duration(self.rpo_seconds)} old"
         if self.tables:
-            yield f"compared with what was recorded at the backup: {self.tables} tables with {self.rows} rows"
+            rows = f"{counted(self.tables, 'table')} with {counted(self.rows, 'row')}"
+            yield f"compared with what was recorded at the backup: {rows}"
         if (files := self.data.get("files_from_copy")) is not None:
-            yield f"compared with their hashes: {files} files of services"
+            yield f"compared with their hashes: {counted(files, 'file')} of services"
 
 
 def options(backup: str = "latest", at: datetime | None = None, timeline: int = 0) -> list[str]:

@@ -158,7 +158,7 @@ def test_a_deploy_that_changes_nothing_uses_one_connection_and_one_exec_per_host
     said: list[str] = []
     for _ in ("cold", "with a head start"):
         assert counted(server, lambda: said.append(deploy(stack))) == (1, 1)
-    assert [line.partition(" (")[0] for line in said] == ["nothing to do on 1 hosts"] * 2
+    assert [line.partition(" (")[0] for line in said] == ["nothing to do on 1 host"] * 2
 
 
 @pytest.mark.programs

@@ -60,7 +60,7 @@ def test_all_problems_of_all_services_are_reported_before_any_connection(
     assert ended.value.code == 1
     said = capsys.readouterr().err
     for name in ("web", "api"):
-        assert f"{name}/requirements.txt: none of its 1 requirements has a --hash" in said
+        assert f"{name}/requirements.txt: no requirement in it has a --hash" in said
         assert f"{name}/requirements.txt: has no gunicorn" in said
     assert "api/shop/wsgi.py: does not define 'application'" in said
     assert asked == []

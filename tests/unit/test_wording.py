@@ -1,0 +1,30 @@
+"""Nouns in messages agree with their counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from plainstack.inventory.stack import Stack
+from plainstack.secrets.format import Store
+from plainstack.secrets.store import Opened
+from plainstack.secrets.store_files import Found, path
+from plainstack.wording import counted
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "said"),
+    [
+        (0, ("host",), "0 hosts"),
+        (1, ("host",), "1 host"),
+        (2, ("host",), "2 hosts"),
+        (1, ("data directory", "data directories"), "1 data directory"),
+        (3, ("data directory", "data directories"), "3 data directories"),
+    ],
+)
+def test_a_noun_agrees_with_its_count(count: int, words: tuple[str, ...], said: str) -> None:
+    assert counted(count, *words) == said
+
+
+def test_a_single_certificate_would_be_generated(stack: Stack) -> None:
+    opened = Opened(stack, Found(Store()), Store(pki={"site": {}}))
+    assert opened.unsaved == (f"generate 1 certificate, kept in {path(stack)}",)
