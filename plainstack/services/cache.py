@@ -16,7 +16,8 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services import routing
 from plainstack.services.edge import Balancer, covers
-from plainstack.services.routing import Location, Site
+from plainstack.services.precedence import Location
+from plainstack.services.routing import Site
 
 PROGRAM = "/usr/local/lib/plainstack/edge_cache"
 # What a URL may hold unescaped: RFC 3986, and the percent sign of what is escaped already.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from plainstack.dataclass import dataclass
 from plainstack.inventory.keys import did_you_mean
-from plainstack.inventory.route_parts import Route
+from plainstack.inventory.route_parts import Redirect, Route
 from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import cache_errors, path_errors, redirect_errors, routing, snippet_errors, snippets
@@ -26,13 +26,14 @@ class Claim:
     """A path that a key of the inventory asks for, under the name `host`.
 
     `host` is None for all names that no other claim has with this path. An empty path stands for all paths. `location`
-    is set for a route: the name of its location.
+    is set for a route: the name of its location; `redirect`, for that of a path.
     """
 
     loc: Loc
     host: str | None
     path: str
     location: str = ""
+    redirect: Redirect | None = None
 
 
 def problems(stack: Stack) -> Iterator[Problem]:
@@ -101,7 +102,12 @@ def _claims(stack: Stack) -> Iterator[Claim]:
             loc = ("services", one.service, _static_key(stack, one))
             yield from (Claim(loc, host, one.static) for host in dict.fromkeys(route.host for route in one.routes))
     for number, redirect in enumerate(stack.settings(Balancer).redirects):
-        yield Claim(("balancer", "redirects", number), redirect.host, redirect.path or "")
+        yield Claim(
+            ("balancer", "redirects", number),
+            redirect.host,
+            redirect.path or "",
+            redirect=redirect if redirect.path else None,
+        )
 
 
 def _static_key(stack: Stack, one: Served) -> str:
@@ -149,10 +155,12 @@ def _names(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
 
 
 def _hidden(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
-    """Yield an error for each route that no name has, because every name has another one for its path."""
-    reached = {one.name for site in routing.sites(stack) for one in site.locations}
+    """Yield an error for each route or redirect that no name has, because every name has another one for its path."""
+    sites = routing.sites(stack)
+    reached = {one.name for site in sites for one in site.locations}
+    rules = [one for site in sites for one in site.rules]
     for claim in claims:
-        if claim.location and claim.location not in reached:
+        if (claim.location and claim.location not in reached) or (claim.redirect and claim.redirect not in rules):
             yield (
                 claim.loc,
                 f"{dotted(claim.loc)}: no request gets there: every name has another route or redirect for"

@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from plainstack.dataclass import dataclass
-from plainstack.inventory.route_parts import Redirect, Route
+from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.stack import Stack
 from plainstack.services import site
 from plainstack.services.edge import Balancer, covers
+from plainstack.services.precedence import Location, Rank, effective
 from plainstack.services.processes import Served, processes, served
 from plainstack.services.snippet_text import locations as locations_in
 from plainstack.services.snippets import ANY, directives, snippets
-
-
-@dataclass(frozen=True)
-class Location:
-    """A path of a site, with the process that serves it; `name` is unique to the route in the stack.
-
-    `static` is true for a path below the route at which the process only serves files.
-    """
-
-    name: str
-    path: str
-    route: Route
-    service: Served
-    static: bool = False
-
-    @property
-    def upstream(self) -> str:
-        """The name of the upstream for requests to the process."""
-        return f"{self.service.name}.by-{self.route.sticky}" if self.route.sticky else self.service.name
-
-    @property
-    def timeout(self) -> int:
-        """Seconds that a balancer waits for a response."""
-        return self.route.timeout or self.service.timeout
-
-    @property
-    def max_body(self) -> str:
-        """The largest request body in the notation of nginx; empty for the site's."""
-        return (self.route.max_body or self.service.max_body or "").lower()
 
 
 @dataclass(frozen=True)
@@ -75,7 +46,8 @@ class Site:
 
     `redirect` is the URL to which all requests are redirected with `status`; empty if they are served. `snippets` are
     files of the stack's folder with further directives, as paths from there. `healths` are the health pages that are
-    requested under these names. `rest` is true if a snippet answers at all paths that nothing else has.
+    requested under these names. `rest` is true if a snippet answers at all paths that nothing else has. `rules` are the
+    redirects of the inventory that have an effect.
     """
 
     names: tuple[str, ...]
@@ -86,6 +58,7 @@ class Site:
     status: int = 301
     snippets: tuple[Path, ...] = ()
     rest: bool = False
+    rules: tuple[Redirect, ...] = ()
 
     @property
     def root(self) -> bool:
@@ -97,13 +70,15 @@ class Site:
 def sites(stack: Stack) -> tuple[Site, ...]:
     """Return the paths of the site by name. Names with the same paths are together."""
     written = snippets(stack)
+    named = set(_named(stack))
+    every = tuple(locations(stack))
     groups: dict[tuple[tuple[str, ...], tuple[Path, ...]], list[str]] = {}
     for name in names(stack):
         own = (*written.get(ANY, ()), *written.get(name, ()))
-        groups.setdefault((_hosts_for(stack, name), own), []).append(name)
+        groups.setdefault((_hosts_for(name, named), own), []).append(name)
     if not groups:
         groups[(), written.get(ANY, ())] = []
-    return tuple(_site(stack, tuple(members), hosts, own) for (hosts, own), members in groups.items())
+    return tuple(_site(stack, every, tuple(members), hosts, own) for (hosts, own), members in groups.items())
 
 
 def names(stack: Stack) -> list[str]:
@@ -158,48 +133,28 @@ def _named(stack: Stack) -> list[str]:
     return [*(host for host in hosts if host is not None), *(name for name in snippets(stack) if name != ANY)]
 
 
-def _hosts_for(stack: Stack, name: str) -> tuple[str, ...]:
+def _hosts_for(name: str, named: Collection[str]) -> tuple[str, ...]:
     """Return the hosts of routes and redirects that apply to a name, the most specific first."""
-    found = {host for host in _named(stack) if covers(host, name)}
-    return tuple(sorted(found, key=lambda host: (host != name, -len(host), host)))
+    return tuple(host for host in dict.fromkeys([name, f"*.{name.partition('.')[2]}"]) if host in named)
 
 
-def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...], own: tuple[Path, ...]) -> Site:
-    rank: Mapping[str | None, int] = {None: len(hosts)} | {host: number for number, host in enumerate(hosts)}
-    redirects = sorted(
-        (one for one in stack.settings(Balancer).redirects if one.host in rank), key=lambda one: rank[one.host]
-    )
-    chosen: dict[str, Location] = {}
-    for location in sorted(locations(stack), key=lambda one: rank.get(one.route.host, -1)):
-        if location.route.host in rank:
-            chosen.setdefault(location.path, location)
-    whole = next((one for one in redirects if one.path is None), None)
-    if whole is not None and not any(rank[one.route.host] <= rank[whole.host] for one in chosen.values()):
-        return Site(members, redirect=_kept(whole), status=whole.status, snippets=own)
-    moved: dict[str, Moved] = {}
-    for one in redirects:
-        route = chosen.get(one.path or "")
-        if one.path is not None and (route is None or rank[one.host] <= rank[route.route.host]):
-            moved.setdefault(one.path, _moved(one.path, one))
-    kept = {path: one for path, one in chosen.items() if path not in moved}
-    rest = any(path == "/" for each in own for _, path in locations_in(directives(stack, each)))
+def _site(
+    stack: Stack, every: Sequence[Location], members: tuple[str, ...], hosts: tuple[str, ...], own: tuple[Path, ...]
+) -> Site:
+    rank: Rank = {None: len(hosts)} | {host: number for number, host in enumerate(hosts)}
+    found = effective(rank, every, stack.settings(Balancer).redirects)
+    rules = tuple(found.redirects.values())
+    if found.whole:
+        return Site(members, redirect=_kept(rules[0]), status=rules[0].status, snippets=own, rules=rules)
     return Site(
-        members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()), snippets=own, rest=rest
+        members,
+        found.locations,
+        tuple(_healths(found.routes, found.redirects)),
+        tuple(map(_moved, rules)),
+        snippets=own,
+        rest=any(path == "/" for each in own for _, path in locations_in(directives(stack, each))),
+        rules=rules,
     )
-
-
-def _with_static(kept: Mapping[str, Location]) -> tuple[Location, ...]:
-    """Return the locations, grouped by process, with the paths at which they only serve files."""
-    found: list[Location] = []
-    for name in dict.fromkeys(one.service.name for one in kept.values()):
-        own = [one for one in kept.values() if one.service.name == name]
-        service = own[0].service
-        found += own
-        if service.static and service.static not in kept:
-            around = [one for one in own if service.static.startswith(one.path)] or own
-            inner = max(around, key=lambda one: len(one.path))
-            found.append(replace(inner, path=service.static, static=True))
-    return tuple(found)
 
 
 def _healths(kept: Mapping[str, Location], moved: Collection[str]) -> Iterator[HealthPage]:
@@ -221,8 +176,9 @@ def _kept(redirect: Redirect) -> str:
     return f"{redirect.to}$request_uri" if re.fullmatch(r"https?://[^/]+", redirect.to) else redirect.to
 
 
-def _moved(path: str, redirect: Redirect) -> Moved:
-    if _kept(redirect) != redirect.to:
+def _moved(redirect: Redirect) -> Moved:
+    path = redirect.path or "/"
+    if redirect.path is None or _kept(redirect) != redirect.to:
         return Moved(path, _kept(redirect), redirect.status)
     if path.endswith("/") and redirect.to.endswith("/"):
         return Moved(path, f"{redirect.to}$1", redirect.status, f"^{re.escape(path)}(.*)$")

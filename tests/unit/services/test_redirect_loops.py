@@ -55,6 +55,11 @@ def said(redirects: str) -> list[str]:
             "{host: '*.tenant.example', to: 'https://a.tenant.example'}",
             ["0.to: https://a.tenant.example is redirected again by the same rule"],
         ),
+        (
+            "{host: '*.tenant.example', to: 'https://a.tenant.example'},"
+            "{host: a.tenant.example, path: /b, to: 'https://shop.example/b'}",
+            ["0.to: https://a.tenant.example is redirected again by the same rule"],
+        ),
     ],
 )
 def test_a_circle_is_shown_with_its_places(redirects: str, problems: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,56 @@ def test_a_redirected_name_has_no_routes_and_is_never_used_by_the_stack_itself()
     redirected = next(each for each in routing.sites(stack) if "shop.example" in each.names)
     assert (redirected.redirect, redirected.locations) == ("https://www.shop.example$request_uri", ())
     assert site.name(stack) == "www.shop.example"
+
+
+def test_what_is_more_specific_is_an_exception_from_the_redirect_of_a_name() -> None:
+    whole = '{host: "*.tenant.example", to: "https://shop.example"}'
+    page = "{host: a.tenant.example, path: /promo, to: 'https://www.shop.example/y'}"
+    stack = parse("/", "/x/, {host: b.tenant.example, path: /app/}", f"{whole}, {page}")
+    found = {name: each for each in routing.sites(stack) for name in each.names}
+    rest = ("/", "https://shop.example$request_uri")
+    assert [(one.path, one.to) for one in found["a.tenant.example"].moved] == [
+        ("/promo", "https://www.shop.example/y$is_args$args"),
+        rest,
+    ]
+    assert [(one.path, one.to) for one in found["b.tenant.example"].moved] == [rest]
+    assert table(stack) == {
+        "shop.example": {"/": "web", "/x/": "api"},
+        "www.shop.example": {"/": "web", "/x/": "api"},
+        "*.tenant.example": {},
+        "a.tenant.example": {},
+        "b.tenant.example": {"/app/": "api"},
+    }
+
+
+def test_a_route_of_all_paths_replaces_the_redirect_of_a_wildcard() -> None:
+    whole = '{host: "*.tenant.example", to: "https://shop.example"}'
+    assert table(parse("/", "/x/, {host: b.tenant.example}", whole))["b.tenant.example"] == {"/": "api", "/x/": "api"}
+
+
+@pytest.mark.parametrize(
+    ("files_of", "redirects", "found"),
+    [
+        (["web", "api"], "", {"a.tenant.example": "api", "shop.example": "web"}),
+        (["web"], "{host: shop.example, path: /static/, to: /w/}", {"www.shop.example": "web", "shop.example": ""}),
+        (["api"], "{path: /static/, to: /w/}", {"a.tenant.example": "api", "shop.example": ""}),
+    ],
+)
+def test_of_the_files_and_redirects_at_a_path_the_one_with_a_name_wins(
+    files_of: Sequence[str], redirects: str, found: Mapping[str, str]
+) -> None:
+    text = TEXT.replace("REDIRECTS", redirects).replace("WEB", "/, /w/").replace("API", "{host: a.tenant.example}")
+    for service in files_of:
+        text = text.replace(f"{service}: {{kind", f"{service}: {{static: {{path: /static/, folder: public}}, kind")
+    names = table(inventories.parse(text, "hosts.yaml", Path.cwd()))
+    assert {name: names[name].get("/static/", "") for name in found} == found
+
+
+def test_a_redirect_that_no_request_gets_is_refused() -> None:
+    with pytest.raises(InventoryError) as caught:
+        parse("{host: shop.example}, {host: www.shop.example}, {host: '*.tenant.example'}", "/x/", "{path: /, to: /x/}")
+    said = "no request gets there: every name has another route or redirect for /"
+    assert str(caught.value) == f"hosts.yaml:5: balancer.redirects.0: {said}"
 
 
 def test_between_a_route_and_a_redirect_of_a_path_the_one_with_a_name_wins() -> None:
