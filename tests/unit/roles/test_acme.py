@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -46,6 +47,12 @@ def test_the_stacks_own_certificate_is_served_until_the_authority_has_issued_one
             issued.not_valid_after_utc - issued.not_valid_before_utc
         ).total_seconds(),
     }
+
+
+def test_a_large_upload_without_tls_is_redirected_like_any_request(balancer: Balancer, tmp_path: Path) -> None:
+    (tmp_path / "upload").write_bytes(bytes(20_000_000))
+    upload = ("-H", "Expect:", "--data-binary", f"@{tmp_path}/upload")
+    assert balancer.edge.status("http://shop.example/", *upload) == "308"
 
 
 def test_only_root_can_read_the_keys(balancer: Balancer) -> None:
