@@ -12,6 +12,7 @@ from types import ModuleType
 
 from _pytest._io import TerminalWriter
 
+from plainstack.bytecode import uncached
 from plainstack.shipped import CHECKS
 
 # Plugins that are of no use here, or that change the whole process while several checks run in it.
@@ -52,7 +53,7 @@ def alone(said: io.StringIO, own: Path) -> Iterator[None]:
     os.environ.update(settings)
     sys.path.append(str(own))
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), uncached():
             yield
     finally:
         sys.path.remove(str(own))

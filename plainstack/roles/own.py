@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from plainstack.bytecode import uncached
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory.keys import did_you_mean
@@ -64,7 +65,8 @@ def _role(path: Path, shown: str) -> Role:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with uncached():
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         where = f"{shown}:{error.lineno}" if error.filename == str(path) else f"{error.filename}:{error.lineno}"
         raise InventoryError([f"{where}: {error.msg}"]) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import threading
 import time
 from pathlib import Path
@@ -138,6 +139,17 @@ def test_temporary_folders_of_checks_in_several_threads_have_one_parent(
     (checks / "test_folders.py").write_text('ROLE = "base"\ndef test_x(tmp_path):\n    assert tmp_path.is_dir()\n')
     results = checked(stack, vault, asking_here, ["db1", "db2"])
     assert ([one.why for one in results], len(made)) == (["", ""], 1)
+
+
+def test_the_bytecode_of_checks_is_not_cached(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (checks / "conftest.py").write_text("")
+    (checks / "test_body.py").write_text('ROLE = "base"\ndef test_x():\n    pass\n')
+    assert [one.passed for one in checked(stack, vault, asking_here, ["db1"])] == [True]
+    assert not list(checks.rglob("*.pyc"))
+    assert not sys.dont_write_bytecode
 
 
 BROKEN = {
