@@ -54,3 +54,25 @@ def test_a_misspelled_key_is_reported_before_anything_is_rendered_or_connected(t
     names = imported("inv", command, f"--inventory={tmp_path}/hosts.yaml")
     assert names >= READS
     assert not names & (CONNECTS | DRAWS)
+
+
+# All that a deploy imports, and the reading of an inventory.
+IMPORTS = """
+from plainstack.cli import inv
+import gc
+begun = []
+gc.callbacks.append(lambda phase, _: begun.append(phase))
+from plainstack.cli import command, deploy_commands
+from plainstack.ssh import connections
+command.load("hosts.yaml")
+from plainstack.deploy import conclusions, deployment, observe
+from plainstack.engine import environment
+print(len(begun))
+"""
+
+
+def test_imports_are_not_interrupted_by_garbage_collections() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert ran.stdout == "0\n"
