@@ -87,9 +87,6 @@ class HeadStart:
             return
         from plainstack.ssh.connections import Sessions
 
-        # Seconds. A connection takes about fifteen thread switches; while the main thread imports, each of them waits
-        # this long. Python's default is five times as long.
-        sys.setswitchinterval(0.001)
         self._sessions = Sessions(self._kept.reach)
         for name, probe in self._kept.probes.items():
             self._opened[name], self._answers[name] = Future(), Future()
