@@ -131,6 +131,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
     balancer = stack.settings(Balancer)
     issued = stack.settings(Balancer).issuer
     names = routing.names(stack)
+    client, zone = limited_client(stack)
     main = template(
         "balancer",
         "/etc/{engine}/{engine}.conf",
@@ -138,7 +139,8 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         host=host,
         engine=engine,
         max_body=balancer.max_body,
-        client=limited_client(stack),
+        client=client,
+        zone=zone,
         cached=cache.used(stack),
         hashes=list(hashes.directives(stack)),
         brotli=balancer.brotli,
@@ -163,7 +165,8 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         defaults=[*default_headers(stack), *cache.header(stack)],
         http3=balancer.http3,
         connections=balancer.connections,
-        client=limited_client(stack),
+        client=client,
+        zone=zone,
         maintenance=balancer.maintenance,
         default_server=_default_server(stack),
         assets=asset_files.FOLDER,

@@ -89,14 +89,18 @@ def inside(stack: Stack) -> list[str]:
     return list(dict.fromkeys(["127.0.0.1", *map(str, addresses)]))
 
 
-def limited_client(stack: Stack) -> str:
-    """Return the variable by which clients are counted for limits: the address, or with IPv6 clients, their /64.
+def limited_client(stack: Stack) -> tuple[str, str]:
+    """Return the variable by which limits count clients, and the end of their zones' names.
 
-    A stack without them does not need the second one, whose evaluation takes time for each request.
+    Clients are counted by address, or with IPv6 clients, by /64. A stack without them does not need the second
+    variable, whose evaluation takes time for each request. A server that reloads refuses a zone that counts by another
+    variable than the zone of this name did before.
     """
     own = [address for host in stack.with_role("balancer") for address in host.public_addresses]
     versions = {address.version for address in (*own, *stack.settings(Balancer).virtual_addresses)}
-    return "$client_network" if 6 in versions else "$binary_remote_addr"
+    if 6 in versions:
+        return "$client_network", ".networks"
+    return "$binary_remote_addr", ""
 
 
 def _secret_name(user: str) -> str:

@@ -87,18 +87,18 @@ def test_a_location_of_the_stacks_own_keeps_what_it_has_captured(edge: Edge) -> 
 
 
 @pytest.mark.parametrize(
-    ("extra", "key"),
+    ("extra", "key", "zone"),
     [
-        ("", "$binary_remote_addr"),
-        (", public: 192.0.2.1", "$binary_remote_addr"),
-        (IPV6, "$client_network"),
+        ("", "$binary_remote_addr", ""),
+        (", public: 192.0.2.1", "$binary_remote_addr", ""),
+        (IPV6, "$client_network", ".networks"),
     ],
 )
-def test_only_a_stack_with_ipv6_clients_looks_for_networks(tmp_path: Path, extra: str, key: str) -> None:
+def test_only_a_stack_with_ipv6_clients_looks_for_networks(tmp_path: Path, extra: str, key: str, zone: str) -> None:
     stack = parse(tmp_path, extra)
     vault = Vault({}, {"site": Certificate("chain", Secret("site.key", "key"))}, "authority\n")
     main, site = text(stack, vault, "/etc/nginx/nginx.conf"), text(stack, vault, SITE)
-    assert f"limit_conn_zone {key} zone=addresses:10m;" in main
+    assert f"limit_conn_zone {key} zone=addresses{zone}:10m;" in main
     assert f"limit_req_zone {key} zone=rate." in site
     assert f"limit_conn_zone {key} zone=open." in site
     assert ("client_network" in main + site) == (key == "$client_network")
