@@ -12,7 +12,7 @@ import pytest
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes, release, routing, running, site, stops, watchdog
+from plainstack.services import processes, release, running, site, stops, watchdog
 from plainstack.services.places import account, home, pin, settings
 
 ROLE = "app"
@@ -31,7 +31,7 @@ def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Hos
             if one.port is None or one.check is None or process in stops.names(stack, name, here):
                 continue
             page = one.check
-            known_as = routing.health_host(stack, name, process)
+            known_as = site.health_host(stack, name, process)
             request = shlex.join(site.of_service(stack, here, one.port, page.path, known_as).curl())
             answer = host.run(f"curl -sS --max-time {page.timeout} --include {request}")
             head = answer.stdout.replace("\r", "")

@@ -16,7 +16,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer import acme
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
-from plainstack.services import asset_files, maintenance, routing, site, stops, virtual
+from plainstack.services import asset_files, maintenance, site, stops, virtual
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import Served, served
 
@@ -77,7 +77,7 @@ def test_every_balancer_serves_the_static_files_of_releases_itself(here: Host, s
         )
         assert found.rc == 0, f"{here.name} has no static files of {one.service}: inv deploy"
         if name := found.stdout.strip().removeprefix("./"):
-            known_as = routing.known_as(stack, one)
+            known_as = site.known_as(stack, one)
             request = _curl(stack, _address(here), f"{one.static}{name}", known_as=known_as).replace(
                 " -o /dev/null", ""
             )
@@ -193,7 +193,7 @@ def _holds(host: Any, address: str) -> str:
 
 
 def _health(stack: Stack, address: str, service: Served) -> str:
-    return _curl(stack, address, service.health_page, known_as=routing.known_as(stack, service))
+    return _curl(stack, address, service.health_page, known_as=site.known_as(stack, service))
 
 
 def _curl(stack: Stack, address: str, path: str, scheme: str = "https", known_as: str = "") -> str:

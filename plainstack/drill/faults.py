@@ -13,7 +13,7 @@ from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
-from plainstack.services import routing, site, virtual
+from plainstack.services import site, virtual
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import Served, served
 from plainstack.services.stops import units_on
@@ -118,7 +118,7 @@ class Fault:
 
 
 def _answers(stack: Stack, host: Host, one: Served) -> str:
-    known_as = routing.health_host(stack, one.service, one.process)
+    known_as = site.health_host(stack, one.service, one.process)
     request = site.of_service(stack, host, one.port, one.health.path, known_as).curl()
     ask = shlex.join(["curl", "-sS", "--max-time", "3", "-o", "/dev/null", "-w", "%{http_code}", *request])
     return f"case $({ask}) in {' | '.join(one.health.statuses)}) ;; *) false ;; esac"

@@ -17,7 +17,7 @@ from plainstack.inventory.references import OWN_SECRET, resolve
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
-from plainstack.services import routing, site
+from plainstack.services import site
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import Served, served
 from plainstack.services.variables import secret_name
@@ -50,7 +50,7 @@ def entrance(stack: Stack, vault: Vault, asked: Served | None = None) -> Entranc
     if acme and acme.authority:
         authority += pki.blocks(stack.file(acme.authority), "CERTIFICATE")
     first = asked or next(iter(served(stack)), None)
-    known_as = routing.known_as(stack, first) if first else site.name(stack)
+    known_as = site.known_as(stack, first) if first else site.name(stack)
     return Entrance(site.entrance(stack), known_as, authority)
 
 

@@ -8,7 +8,7 @@ from plainstack.engine.resources import HOPELESS
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import BinaryService
 from plainstack.inventory.stack import Stack
-from plainstack.services import routing, site
+from plainstack.services import site
 from plainstack.services.processes import processes
 
 # The last line is the answer; advice, if there is any, is printed above it.
@@ -58,7 +58,7 @@ def script(stack: Stack, host: Host, service: str, process: str, release: str) -
     assert settings.port is not None
     page = settings.check
     assert page is not None
-    known_as = routing.health_host(stack, service, process)
+    known_as = site.health_host(stack, service, process)
     request = site.of_service(stack, host, settings.port, page.path, known_as)
     own = f".processes.{process}" if process in stack.services[service].processes else ""
     known = {

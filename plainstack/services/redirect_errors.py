@@ -29,12 +29,12 @@ def incomplete(stack: Stack) -> Iterator[Problem]:
 def loops(stack: Stack) -> Iterator[Problem]:
     """Yield an error for each redirect that a browser would follow without reaching a page."""
     sites = routing.sites(stack)
-    names = [_sample(name) for name in routing.names(stack)]
+    names = [routing.stand_in(stack, name) for name in routing.names(stack)]
     for loc, redirect in _redirects(stack):
         if redirect.host is None and redirect.path is None:
             continue
         path = f"{redirect.path or '/'}{_PAGE}" if (redirect.path or "/").endswith("/") else str(redirect.path)
-        for name in [_sample(redirect.host)] if redirect.host is not None else names or [""]:
+        for name in [routing.stand_in(stack, redirect.host)] if redirect.host is not None else names or [""]:
             trail = _loop(sites, (name, path))
             # Another rule may have precedence here. If that one leads in a circle, it is reported at its own place.
             if trail and trail[0][1].partition("$")[0] == redirect.to:
@@ -95,7 +95,3 @@ def _target(target: str, name: str) -> Place:
     found = re.fullmatch(r"(?:https?://([^/:]+)(?::[0-9]+)?)?(/.*)?", target)
     assert found, "the model refuses other targets"
     return found[1] or name, found[2] or "/"
-
-
-def _sample(name: str) -> str:
-    return name.replace("*", "www", 1)

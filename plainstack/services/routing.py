@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from plainstack.dataclass import dataclass
 from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.stack import Stack
-from plainstack.services import site
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.precedence import Location, Rank, effective
-from plainstack.services.processes import Served, processes, served
+from plainstack.services.processes import Served, served
 from plainstack.services.snippet_text import locations as locations_in
 from plainstack.services.snippets import ANY, directives, snippets
 
@@ -61,6 +61,11 @@ class Site:
     rules: tuple[Redirect, ...] = ()
 
     @property
+    def away(self) -> bool:
+        """Whether the page `/` is redirected."""
+        return bool(self.redirect) or any(one.path == "/" for one in self.moved)
+
+    @property
     def root(self) -> bool:
         """Whether something answers at every path."""
         paths = [*(one.path for one in self.locations), *(one.path for one in self.moved)]
@@ -105,26 +110,13 @@ def location_name(service: Served, number: int) -> str:
     return f"{service.name}.{number}" if number else service.name
 
 
-def health_host(stack: Stack, service: str, process: str) -> str:
-    """Return the Host with which the health page of a process is requested."""
-    one = next((one for one in served(stack) if (one.service, one.process) == (service, process)), None)
-    page = processes(stack, service)[process].check
-    return (page and page.host) or (known_as(stack, one) if one else site.name(stack))
-
-
-def known_as(stack: Stack, service: Served) -> str:
-    """Return a name under which the first path of a process is served, preferably the site's own."""
-    usual = site.name(stack)
-    found = [
-        name
-        for each in sites(stack)
-        for name in each.names
-        if any(one.service.name == service.name for one in each.healths)
-    ]
-    if not found or usual in found:
-        return usual
-    plain = [name for name in found if not name.startswith("*.")]
-    return plain[0] if plain else found[0].replace("*", "www", 1)
+def stand_in(stack: Stack, name: str) -> str:
+    """Return a name, or for a wildcard, one that it stands for and that has no routes or redirects of its own."""
+    if not name.startswith("*."):
+        return name
+    known = names(stack)
+    labels = chain(["www", "site"], (f"site{number}" for number in count(2)))
+    return next(found for label in labels if (found := f"{label}{name[1:]}") not in known)
 
 
 def _named(stack: Stack) -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from plainstack.addresses import bracketed, endpoint
 from plainstack.dataclass import dataclass
 from plainstack.engine.references import Reference
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.services import virtual
+from plainstack.services import routing, virtual
 from plainstack.services.edge import Balancer
+from plainstack.services.processes import Served, processes, served
+from plainstack.services.routing import Site
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,28 @@ class Request:
 def name(stack: Stack) -> str:
     """Return the name in visitors' URLs: the first server name, or without one the address of the balancers.
 
-    Names that are redirected are passed over. If every name is a wildcard, `www` replaces the asterisk of the first.
-    Without a balancer it is localhost.
+    Names that are redirected are passed over, and wildcards, if there is another one; `routing.stand_in` says what
+    replaces a wildcard. Without a balancer it is localhost.
     """
-    moved = [one.host for one in stack.settings(Balancer).redirects if one.path is None]
-    known = [one for one in stack.settings(Balancer).server_names if one not in moved]
-    plain = [one for one in known if not one.startswith("*.")]
-    if known:
-        return plain[0] if plain else known[0].replace("*", "www", 1)
-    return bracketed(entrance(stack)) or "localhost"
+    return _name(stack, routing.sites(stack))
+
+
+def known_as(stack: Stack, service: Served) -> str:
+    """Return a name under which the first path of a process is served, preferably the site's own."""
+    sites = routing.sites(stack)
+    usual = _name(stack, sites)
+    found = [each for each in sites if any(one.service.name == service.name for one in each.healths)]
+    names = [one for each in found for one in each.names]
+    if not names or routing.site_of(sites, usual) in found:
+        return usual
+    return routing.stand_in(stack, min(names, key=lambda one: one.startswith("*.")))
+
+
+def health_host(stack: Stack, service: str, process: str) -> str:
+    """Return the Host with which the health page of a process is requested."""
+    one = next((one for one in served(stack) if (one.service, one.process) == (service, process)), None)
+    page = processes(stack, service)[process].check
+    return (page and page.host) or (known_as(stack, one) if one else name(stack))
 
 
 def entrance(stack: Stack) -> str:
@@ -54,7 +69,7 @@ def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
     """Return the site's public DNS records: (name, address) pairs."""
     balancers = stack.with_role("balancer")
     found = virtual.addresses(stack) or [one for balancer in balancers for one in balancer.public_addresses]
-    names = dict.fromkeys(one.replace("*", "www", 1) for one in stack.settings(Balancer).server_names)
+    names = dict.fromkeys(routing.stand_in(stack, one) for one in routing.names(stack))
     return tuple((one, str(address)) for one in names for address in found) if balancers else ()
 
 
@@ -96,6 +111,13 @@ def trusted_senders(stack: Stack, host: Host) -> list[str]:
     The host itself also requests the health page, as a balancer does.
     """
     return list(dict.fromkeys(str(peer.address) for peer in (*stack.with_role("balancer"), host)))
+
+
+def _name(stack: Stack, sites: Sequence[Site]) -> str:
+    given = stack.settings(Balancer).server_names
+    away = {one: each.away for each in sites for one in each.names}
+    found = min(routing.names(stack), key=lambda one: (away[one], one not in given, one.startswith("*.")), default=None)
+    return routing.stand_in(stack, found) if found else bracketed(entrance(stack)) or "localhost"
 
 
 REFERENCES: Mapping[str, Reference] = {

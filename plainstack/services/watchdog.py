@@ -13,7 +13,7 @@ from plainstack.engine.role import Opening
 from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import Process
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes, routing, site
+from plainstack.services import processes, site
 
 _PROGRAM = "/usr/local/lib/plainstack/watchdog"
 
@@ -26,7 +26,7 @@ def watchdog(
     assert wanted.port is not None
     page = wanted.check
     assert page is not None
-    known_as = routing.health_host(stack, service, process)
+    known_as = site.health_host(stack, service, process)
     everywhere = processes.hosts(stack, service, wanted)
     asked = {each.name: site.of_service(stack, each, wanted.port, page.path, known_as) for each in everywhere}
     own = asked.pop(host.name)

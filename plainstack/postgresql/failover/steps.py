@@ -13,7 +13,7 @@ from plainstack.postgresql.failover.step_scripts import TEXTS
 from plainstack.postgresql.layout import PORT
 from plainstack.postgresql.sql import slot_name
 from plainstack.postgresql.step_frame import Origin, framed
-from plainstack.services import routing, site, virtual
+from plainstack.services import site, virtual
 from plainstack.services.processes import served
 
 _LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do.START: 660, Do.RESYNC: 660}
@@ -64,5 +64,5 @@ def asks_site(stack: Stack) -> list[str]:
         return []
     # Balancers send this request: they reach each other without the public network, and one has the virtual address.
     address = virtual.entrance(stack) or balancers[0].address
-    known_as = routing.known_as(stack, services[0])
+    known_as = site.known_as(stack, services[0])
     return site.of_visitor(stack, services[0].health_page, str(address), known_as=known_as).curl()

@@ -10,7 +10,7 @@ from plainstack.engine.resources import Directory, Package, Resource, Unit, Vali
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
-from plainstack.services import routing
+from plainstack.services import site
 from plainstack.services.processes import served
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
@@ -30,7 +30,7 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
         TARGETS,
         host=host,
         engine=engine,
-        names={one.name: one.health.host or routing.known_as(stack, one) for one in served(stack)},
+        names={one.name: one.health.host or site.known_as(stack, one) for one in served(stack)},
         services=served(stack),
     )
     yield verbatim("balancer", f"/etc/systemd/system/{unit}")

@@ -12,7 +12,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer import cache
 from plainstack.roles.shared.alerts import alerts, names
-from plainstack.services import routing, site, virtual
+from plainstack.services import site, virtual
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import Served, served, site_module
 
@@ -69,7 +69,7 @@ def _at(stack: Stack, address: Address) -> Iterator[Target]:
             "instance": str(address),
             "role": "balancer",
             "service": service.name,
-            "__param_hostname": routing.known_as(stack, service),
+            "__param_hostname": site.known_as(stack, service),
             **_module(service),
         }
         yield Target(f"https://{bracketed(address)}{service.health_page}", own)
@@ -79,7 +79,7 @@ def _healths(stack: Stack) -> Iterator[Target]:
     """Yield each service through each balancer, with the site's name in the request."""
     for balancer in stack.with_role("balancer"):
         for service in served(stack):
-            known_as = {"__param_hostname": routing.known_as(stack, service)}
+            known_as = {"__param_hostname": site.known_as(stack, service)}
             own = {**_labels(stack, balancer), "service": service.name, **known_as, **_module(service)}
             yield Target(f"https://{bracketed(balancer.address)}{service.health_page}", own)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from plainstack.services import site
+from plainstack.services.processes import served
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, running
 
@@ -99,7 +101,7 @@ def inventory(names: list[str], rules: list[Rule]) -> str:
             "kind": "binary",
             "source": ".",
             "routes": [present(written(rule)) for rule in rules if rule.to == service],
-            "processes": {"web": {"command": "run", "port": 8000 + number, "health": f"/up-{service}"}},
+            "processes": {"web": {"command": "run", "port": 8000 + number, "health": f"/{service}up"}},
         }
         for number, service in enumerate(("web", "own", "wild"))
     }
@@ -144,6 +146,8 @@ def test_the_longest_path_wins_and_then_the_most_specific_name(tmp_path: Path, e
             for path in PATHS
             if (seen := client.get(host, path)) != (wanted := answer(rules, host, path))
         }
+        asked = {one.name: client.get(site.known_as(stack, one), one.health_page) for one in served(stack)}
         deep = {client.get(name.replace("*", "x.y"), "/") for name in names if name.startswith("*")}
     assert wrong == {}
+    assert asked == {one: one for one in asked}
     assert deep == {"421"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.services import site
 from tests import inventories
 from tests.unit.roles.real_nginx import Edge, running
 from tests.waiting import until
@@ -257,6 +258,21 @@ def test_headers_of_a_route_replace_those_of_the_application_and_the_defaults(ed
         assert lines.count(kept) == 1
     assert "x-powered-by" not in headers
     assert "x-frame-options: sameorigin" in edge.curl(f"{SHOP}/")[1]
+
+
+def test_the_name_that_the_stack_uses_for_a_wildcard_is_not_redirected(tmp_path: Path) -> None:
+    text = (
+        TEXT[: TEXT.index("balancer:\n")]
+        + """
+balancer: {server_names: ["*.shop.example"], redirects: [{host: www.shop.example, to: "https://a.shop.example"}]}
+services:
+  web: {kind: binary, source: ., processes: {web: {command: run, port: 8000, health: /up}}}
+"""
+    )
+    stack = inventories.parse(text, "hosts.yaml", Path.cwd())
+    with running(stack, tmp_path / "edge") as edge:
+        assert edge.status(f"https://{site.name(stack)}/up") == "200"
+        assert edge.status("https://www.shop.example/up") == "301"
 
 
 def test_no_response_is_worth_a_warning(edge: Edge) -> None:

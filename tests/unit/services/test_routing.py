@@ -126,10 +126,33 @@ def test_between_a_route_and_a_redirect_of_a_path_the_one_with_a_name_wins() -> 
 def test_a_service_is_asked_under_a_name_that_has_its_first_route() -> None:
     stack = parse("{host: www.shop.example}", '/, {host: "*.tenant.example"}')
     web, api = served(stack)
-    assert (routing.known_as(stack, web), routing.known_as(stack, api)) == ("www.shop.example", "shop.example")
+    assert (site.known_as(stack, web), site.known_as(stack, api)) == ("www.shop.example", "shop.example")
     assert steps.asks_site(stack)[-1] == "https://www.shop.example/up"
     wildcard = served(parse('{host: "*.tenant.example"}', "/"))[0]
-    assert routing.known_as(parse('{host: "*.tenant.example"}', "/"), wildcard) == "www.tenant.example"
+    assert site.known_as(parse('{host: "*.tenant.example"}', "/"), wildcard) == "www.tenant.example"
+
+
+def test_the_name_that_replaces_a_wildcard_has_no_rules_of_its_own() -> None:
+    own = ", ".join(f"{{host: {one}.tenant.example, to: 'https://shop.example'}}" for one in ("www", "site"))
+    stack = parse('{host: "*.tenant.example"}', "/, {host: site2.tenant.example}", own)
+    web, api = served(stack)
+    assert (site.known_as(stack, web), site.known_as(stack, api)) == ("site3.tenant.example", "shop.example")
+    assert site.health_host(stack, "web", "web") == "site3.tenant.example"
+    assert "site3.tenant.example" in [name for name, _ in site.addresses(stack)]
+
+
+def test_the_sites_name_is_used_for_a_service_that_answers_under_its_wildcard() -> None:
+    text = TEXT.replace("shop.example, www.shop.example, ", "").replace("REDIRECTS", "")
+    text = text.replace("WEB", "/").replace("API", "{host: a.tenant.example, path: /x/}")
+    stack = inventories.parse(text, "hosts.yaml", Path.cwd())
+    assert [site.known_as(stack, one) for one in served(stack)] == ["www.tenant.example", "a.tenant.example"]
+
+
+def test_a_redirected_wildcard_does_not_name_a_site_that_has_another_name() -> None:
+    text = TEXT.replace("shop.example, www.shop.example, ", "")
+    text = text.replace("REDIRECTS", '{host: "*.tenant.example", to: "https://a.tenant.example"}')
+    text = text.replace("WEB", "{host: a.tenant.example}").replace("API", "{host: a.tenant.example, path: /x/}")
+    assert site.name(inventories.parse(text, "hosts.yaml", Path.cwd())) == "a.tenant.example"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ database: {name: shop}
 """
 
 
+WWW = "{host: www.shop.example, to: 'https://x.shop.example'}"
+SITE = "{host: site.shop.example, path: /a, to: /b}"
+ANY = "'*.shop.example'"
+MOST = "{host: '*.shop.example', to: 'https://shop.example'}"
+ALL_OF_WWW = "{host: www.shop.example, path: /, to: 'https://b.example/'}"
+
+
 def stack_with(balancer: str, public: str = "public: 192.0.2.1,") -> Stack:
     text = TEXT.replace("BALANCER", balancer).replace("PUBLIC", public)
     return inventories.parse(text, "test.yaml", Path(__file__).parents[3])
@@ -41,6 +48,11 @@ def stack_with(balancer: str, public: str = "public: 192.0.2.1,") -> Stack:
         ("server_names: [shop.example, www.shop.example]", "public: 192.0.2.1,", "shop.example"),
         ("server_names: ['*.shop.example', shop.example]", "public: 192.0.2.1,", "shop.example"),
         ("server_names: ['*.shop.example']", "public: 192.0.2.1,", "www.shop.example"),
+        (f"server_names: ['*.shop.example'], redirects: [{WWW}]", "public: 192.0.2.1,", "site.shop.example"),
+        (f"server_names: ['*.shop.example'], redirects: [{WWW}, {SITE}]", "public: 192.0.2.1,", "site2.shop.example"),
+        (f"server_names: [a.shop.example, {ANY}, shop.example], redirects: [{MOST}]", "", "shop.example"),
+        (f"server_names: ['*.shop.example', b.example], redirects: [{MOST}]", "public: 192.0.2.1,", "b.example"),
+        (f"server_names: [www.shop.example, b.example], redirects: [{ALL_OF_WWW}]", "public: 192.0.2.1,", "b.example"),
         ("virtual_address: 192.0.2.9, interface: eth1", "public: 192.0.2.1,", "192.0.2.9"),
         ("", "public: 192.0.2.1,", "192.0.2.1"),
         ("", "", "10.0.0.1"),
