@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from plainstack.engine.render import template, verbatim
-from plainstack.engine.resources import File, Package, Resource, Unit
+from plainstack.engine.resources import Absent, File, Package, Resource, Unit
 from plainstack.engine.role import DeclaredSecret, Generated, Given
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -39,6 +39,7 @@ _ACCOUNT = "acme/account"
 _CUSTOMER = "acme/hmac"
 _BINDING = "/usr/local/lib/plainstack/acme_account.py"
 _AUTHORITY = f"{PROGRAM}.crt"
+_METRICS = "/var/lib/prometheus/node-exporter/plainstack_acme.prom"
 _SERVICE, _TIMER = "plainstack-acme.service", "plainstack-acme.timer"
 _DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -106,6 +107,9 @@ def timer(placed: tuple[File, ...]) -> Iterator[Resource]:
     """Yield the timer, which tries at once when it starts; a deploy that changes one of these files restarts it."""
     if placed:
         yield Unit(name=_TIMER, restart_on=tuple(file.path for file in placed))
+    else:
+        # With the lifetime of a certificate that is no longer in use, alerts about the present one could come too late.
+        yield Absent(path=_METRICS)
 
 
 def thumbprint(vault: Vault) -> str:
@@ -129,13 +133,25 @@ def unissued(stack: Stack, facts: Mapping[str, str]) -> str:
         return ""
     why = facts.get("acme_error", "")
     see = f"journalctl -u {_SERVICE}"
+    reason = f"{acme.directory} {f'refused: {why}' if why else 'has not issued one yet'} ({see})"
     if facts["acme"] == "none":
-        reason = f"refused: {why}" if why else "has not issued one yet"
-        return f"browsers warn about the site, which has the stack's own certificate: {acme.directory} {reason} ({see})"
+        return f"browsers warn about the site, which has the stack's own certificate: {reason}"
+    if missing := _missing(stack, facts):
+        return f"browsers warn about {', '.join(missing)}, because the certificate is for other names: {reason}"
     if why:
         until = datetime.fromtimestamp(float(facts["acme"]), UTC)
         return f"the certificate of the site, valid until {until:%Y-%m-%d}, could not be renewed: {why} ({see})"
     return ""
+
+
+def _missing(stack: Stack, facts: Mapping[str, str]) -> list[str]:
+    """Return the names that are not those of the certificate."""
+    from plainstack.roles.balancer.certificate import covers
+
+    if "acme_names" not in facts:
+        return []
+    known = facts["acme_names"].split()
+    return [name for name in names(stack) if not any(covers(one, name) for one in known)]
 
 
 def names(stack: Stack) -> list[str]:

@@ -85,6 +85,12 @@ class Balancer:
         assert (done.returncode == 0) == (not error.exists()), done.stdout + done.stderr
         return error.read_text() if error.exists() else ""
 
+    def facts(self) -> str:
+        """Return what the program tells a plan."""
+        program = self.folder / "etc/plainstack/balancer/acme"
+        environment = {**os.environ, "ROOT": str(self.folder)}
+        return subprocess.run([program, "facts"], env=environment, capture_output=True, text=True, check=True).stdout
+
     @property
     def account(self) -> Path:
         (found,) = (self.folder / "var/lib/plainstack-acme/accounts").glob(f"*_{self.authority.port}/*")

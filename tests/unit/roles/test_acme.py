@@ -126,11 +126,13 @@ def test_another_name_needs_another_certificate_and_one_with_a_wrong_address_say
     facts = balancer.facts()
     assert float(facts["acme"]) == before.not_valid_after_utc.timestamp()
     assert "late.shop.example" in facts["acme_error"] or "127.0.0.9" in facts["acme_error"]
+    assert facts["acme_names"].split() == ["shop.example"]
     assert balancer.served() == before
     assert balancer.metrics()["plainstack_acme_failed"] == 1
     balancer.authority.forget("late.shop.example")
     balancer.renew()
     assert "acme_error" not in balancer.facts()
+    assert sorted(balancer.facts()["acme_names"].split()) == ["late.shop.example", "shop.example"]
     assert names(balancer.becomes(before)) == {"shop.example", "late.shop.example"}
 
 

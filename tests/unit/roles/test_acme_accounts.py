@@ -148,6 +148,25 @@ def test_an_authority_with_a_public_certificate_may_issue_from_a_root_of_its_own
     assert certified.certificate != before[0]
 
 
+def test_a_replaced_root_of_the_authority_needs_another_certificate(certified: Balancer) -> None:
+    before = certified.certificate
+    roots = certified.folder / "etc/plainstack/balancer/acme.crt"
+    roots.write_bytes(roots.read_bytes() * 2)
+    assert certified.acme("renew") == ""
+    assert certified.certificate != before
+
+
+def test_the_reason_of_a_failure_with_earlier_settings_is_not_shown(certified: Balancer) -> None:
+    settings = certified.folder / "etc/plainstack/balancer/acme.conf"
+    text = settings.read_text()
+    settings.write_text(text.replace(f":{certified.authority.port}/", ":1/"))
+    assert "connection refused" in certified.acme("renew").lower()
+    assert "acme_error=" in certified.facts()
+    settings.write_text(text)
+    assert "acme_error=" not in certified.facts()
+    assert certified.acme("renew") == ""
+
+
 def test_a_deactivated_account_is_the_reason_until_it_is_replaced(certified: Balancer) -> None:
     first, before = certified.url, certified.certificate
     certified.deactivate()

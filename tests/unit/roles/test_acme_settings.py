@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.resources import File, Package
+from plainstack.engine.resources import Absent, File, Package
 from plainstack.errors import InventoryError
 from plainstack.roles import balancer, monitoring
 from plainstack.roles.balancer import acme
@@ -142,6 +142,16 @@ def test_the_key_of_an_external_account_is_a_secret_in_base64_that_only_root_rea
         ({"acme": "none"}, "letsencrypt has not issued one yet"),
         ({"acme": "none", "acme_error": "rateLimited :: x"}, "letsencrypt refused: rateLimited :: x"),
         ({"acme": "1795600000"}, ""),
+        ({"acme": "1795600000", "acme_names": "shop.example "}, ""),
+        ({"acme": "1795600000", "acme_names": "*.example"}, ""),
+        (
+            {"acme": "1795600000", "acme_names": "www.shop.example"},
+            "browsers warn about shop.example, because the certificate is for other names: letsencrypt has not",
+        ),
+        (
+            {"acme": "1795600000", "acme_names": "", "acme_error": "dns :: x"},
+            "about shop.example, because the certificate is for other names: letsencrypt refused: dns :: x",
+        ),
         ({"acme": "1795600000", "acme_error": "dns :: x"}, "valid until 2026-11-25, could not be renewed: dns :: x"),
     ],
 )
@@ -149,6 +159,13 @@ def test_plan_and_status_say_that_browsers_warn_and_why(facts: dict[str, str], s
     sentence = acme.unissued(inventories.parse(TEXT, "hosts.yaml", Path.cwd()), facts)
     assert said in sentence
     assert bool(said) == bool(sentence)
+
+
+def test_metrics_of_an_earlier_certificate_do_not_delay_the_alerts_about_a_given_one() -> None:
+    metrics = Absent(path="/var/lib/prometheus/node-exporter/plainstack_acme.prom")
+    for text, gone in ((TEXT, False), (TEXT.partition("  server_names")[0] + "  http3: false\n", True)):
+        stack = inventories.parse(text, "hosts.yaml", Path.cwd())
+        assert (metrics in inventories.wanted(balancer.ROLE, stack, "lb1", vault())) == gone
 
 
 @pytest.mark.parametrize("authority", ["", ", authority: root.crt"])
