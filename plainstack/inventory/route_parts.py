@@ -106,7 +106,11 @@ class Redirect(Model):
     """A redirect of a name, or of a path."""
 
     host: ServerName | None = Field(
-        None, description="The name whose requests are redirected, one of `server_names`; without it, all names."
+        None,
+        description=(
+            "The name or wildcard whose requests are redirected; one of `server_names`, or covered by one. Without it,"
+            " all names."
+        ),
     )
     path: RedirectPath | None = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ SERVICES = st.dictionaries(
 )
 
 
-def inventory(balancer: object, services: dict[str, tuple[object, object, object, bool]]) -> str:
+def inventory(balancer: object, services: Mapping[str, tuple[object, object, object, bool]]) -> str:
     """Return the text of an inventory with these keys."""
     written = {
         name: {
@@ -162,3 +163,25 @@ def test_many_and_long_names_fit_into_nginxs_tables(names: list[str]) -> None:
     text = inventory({"server_names": names}, {"web": page})
     assert accepted(text)
     assert said(text) == ""
+
+
+FEW_HOSTS = [{}, {"host": "shop.example"}, {"host": "x.shop.example"}, {"host": "*.shop.example"}]
+FILES = st.sampled_from([None, "/a/"])
+
+
+@given(
+    more=st.lists(st.just("/b/"), max_size=1),
+    host=st.sampled_from(FEW_HOSTS[1:]),
+    redirects=st.lists(st.tuples(st.sampled_from(FEW_HOSTS), st.sampled_from(["/a/", "/b/"])), max_size=1),
+    files=st.tuples(FILES, FILES),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_nginx_accepts_files_routes_and_redirects_at_the_same_path_of_different_names(
+    more: list[str],
+    host: Mapping[str, str],
+    redirects: list[tuple[Mapping[str, str], str]],
+    files: tuple[str | None, str | None],
+) -> None:
+    moved = [{**name, "path": path, "to": "https://other.example/"} for name, path in redirects]
+    services = {"web": (["/", *more], "/up", files[0], False), "api": ([{**host}], "/api", files[1], False)}
+    assert said(inventory({"server_names": ["shop.example", "*.shop.example"], "redirects": moved}, services)) == ""
