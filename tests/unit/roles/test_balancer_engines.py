@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plainstack.engine.resources import Absent, Package, Validation
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer.engines import ENGINES
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
 from tests.unit.roles.balancer_files import (
@@ -57,8 +58,8 @@ def test_the_status_page_is_on_loopback_and_metrics_need_the_certificate_of_a_mo
 
 def test_the_default_site_of_the_package_is_removed(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     for each in (stack, angie(stack, tmp_path)):
-        assert len([item for item in resources(each, vault) if isinstance(item, Absent)]) == 1
         engine = each.settings(Balancer).engine
+        assert Absent(path=ENGINES[engine].default_site) in resources(each, vault)
         main = text(each, vault, f"/etc/{engine}/{engine}.conf")
         assert not [path for path in re.findall(r"include (\S+);", main) if "*" in path]
 
