@@ -71,6 +71,16 @@ class Balancer:
 
     def acme(self, verb: str) -> str:
         """Run the program as its unit does; return why it failed, or ""."""
+        done = self._run(verb)
+        error = self.folder / "var/lib/plainstack-acme/error"
+        assert (done.returncode == 0) == (not error.exists()), done.stdout + done.stderr
+        return error.read_text() if error.exists() else ""
+
+    def facts(self) -> str:
+        """Return the facts about the certificate that a plan reads."""
+        return self._run("facts").stdout
+
+    def _run(self, verb: str) -> subprocess.CompletedProcess[str]:
         program = self.folder / "etc/plainstack/balancer/acme"
         variables = (line.partition("=") for line in Path(f"{program}.env").read_text().splitlines() if "=" in line)
         own = {name: value.strip('"') for name, _, value in variables}
@@ -80,16 +90,7 @@ class Balancer:
             "ROOT": str(self.folder),
             "PATH": f"{self.said.parent}:{os.environ['PATH']}",
         }
-        done = subprocess.run([program, verb], env=environment, capture_output=True, text=True, check=False)
-        error = self.folder / "var/lib/plainstack-acme/error"
-        assert (done.returncode == 0) == (not error.exists()), done.stdout + done.stderr
-        return error.read_text() if error.exists() else ""
-
-    def facts(self) -> str:
-        """Return what the program tells a plan."""
-        program = self.folder / "etc/plainstack/balancer/acme"
-        environment = {**os.environ, "ROOT": str(self.folder)}
-        return subprocess.run([program, "facts"], env=environment, capture_output=True, text=True, check=True).stdout
+        return subprocess.run([program, verb], env=environment, capture_output=True, text=True, check=False)
 
     @property
     def account(self) -> Path:

@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from plainstack import shipped
-from plainstack.services import cache
-from tests import inventories
-from tests.unit.roles.real_nginx import Edge, running
+from tests.unit.roles.cached_edge import SHOP, caching, found
+from tests.unit.roles.real_nginx import Edge
 from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
-TEXT = """
-stack: shop
-hosts:
-  lb1: {address: 10.0.0.1, roles: [balancer]}
-  app1: {address: 10.0.0.3, roles: [app]}
-balancer:
-  server_names: [shop.example, www.shop.example]
-services:
-  web:
-    kind: binary
-    source: .
-    routes:
-      - {path: /, cache: {ttl: 1h}}
-      - {path: /short/, cache: {ttl: 1s, stale: 1h}}
-      - {path: /strict/, cache: {ttl: 1s, stale: 0}}
-      - {path: /session/, cache: {ttl: 1h, bypass: ["cookie:__Host-session", authorization]}}
-      - {path: /told-so/, cache: {ttl: 1h, bypass: [], methods: [GET]}}
-      - {path: /headers/, cache: {ttl: 0}}
-      - {path: /staff/, users: [jane], cache: {ttl: 1h}}
-      - {path: /few/, limit: {rate: 1/m, burst: 1}, cache: {ttl: 1h}}
-      - {path: /raw/, strip: true, cache: {ttl: 1s}}
-      - {path: /plain/}
-      - {path: /own/, cache: {ttl: 1h}, headers: {x-request-id: "1", Alt-Svc: clear, Vary: X-A, X-Cache-Status: none}}
-    processes: {web: {command: run, port: 8000, health: /up}}
-"""
-SHOP = "https://shop.example"
 CHUNKED = ("-X", "GET", "--http1.1", "-H", "Transfer-Encoding: chunked", "-d", "body")
-PROGRAM = shipped.FILES / "balancer/usr/local/lib/plainstack/edge_cache"
 
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """Start a balancer with a cache, and one application."""
-    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
-    with running(stack, tmp_path_factory.mktemp("edge"), {"balancer/users/jane": "secret"}) as started:
+    with caching(tmp_path_factory.mktemp("edge")) as started:
         yield started
-
-
-def found(edge: Edge, path: str, *options: str) -> tuple[str, str]:
-    """Return what the cache did with a request, and the body of the response."""
-    _, headers, body = edge.curl(f"{SHOP}{path}", *options)
-    return headers.partition("x-cache-status: ")[2].partition("\r")[0], body
 
 
 def test_a_response_is_kept_for_requests_with_the_same_name_and_query(edge: Edge) -> None:
@@ -241,44 +201,6 @@ def test_a_response_is_fetched_again_in_the_background_with_the_same_request(edg
     until(lambda: found(edge, path)[1] != first[1], "the new response")
     line = first[1].partition(" ")[2].partition("\n")[0]
     assert found(edge, path)[1].partition(" ")[2].partition("\n")[0] == line
-
-
-def purge(edge: Edge, wanted: cache.Purge) -> int:
-    """Run the script of `inv cache.purge`."""
-    script = wanted.script().replace(f"python3 {cache.PROGRAM}", f"{sys.executable} {PROGRAM}")
-    ran = subprocess.run(
-        ["sh", "-c", script], env={**os.environ, "ROOT": str(edge.folder)}, capture_output=True, text=True, check=True
-    )
-    return int(ran.stdout.removeprefix("purged="))
-
-
-def test_a_page_and_all_pages_below_a_path_are_purged_with_their_variants(edge: Edge) -> None:
-    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
-
-    def selected(typed: str) -> cache.Purge:
-        return cache.purge(stack, typed, "", everything=False)
-
-    pages = ["/news/told", "/news/told?page=2", "/news/more/told?Vary=Accept-Language", "/newspaper/told"]
-    german = ("-H", "Accept-Language: de")
-
-    def seen() -> list[str]:
-        return [*(found(edge, page)[0] for page in pages), found(edge, pages[2], *german)[0]]
-
-    assert (seen(), seen()) == (["miss"] * 5, ["hit"] * 5)
-    assert purge(edge, selected("/news/told")) == 2
-    assert seen() == ["miss", "miss", "hit", "hit", "hit"]
-    assert purge(edge, selected("/news/told?page=2")) == 1
-    assert seen() == ["hit", "miss", "hit", "hit", "hit"]
-    assert purge(edge, selected("https://www.shop.example/news/*")) == 0
-    assert purge(edge, selected("/news/*")) == 4
-    assert seen() == ["miss", "miss", "miss", "hit", "miss"]
-    odd = f"{pages[0]}?f[a]={{\u00e9|}}"
-    assert [found(edge, odd, "-g")[0] for _ in range(2)] == ["miss", "hit"]
-    assert purge(edge, selected(odd)) == 1
-    assert found(edge, odd, "-g")[0] == "miss"
-    assert purge(edge, cache.purge(stack, "", "web", everything=True)) > 5
-    assert seen() == ["miss"] * 5
-    assert not [line for line in (edge.folder / "error").read_text().splitlines() if "[crit]" in line]
 
 
 def test_stale_responses_are_used_while_the_application_is_away_and_no_longer_than_allowed(edge: Edge) -> None:
