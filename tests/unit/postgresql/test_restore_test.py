@@ -58,7 +58,7 @@ def test_lost_rows_and_changed_rows_are_reported_with_their_table(
 ) -> None:
     restored({"public.orders": {**TABLE, "rows": 9, "hash": "41"}})
     assert compared.compare(cluster, RECORD).problems == [
-        "table public.orders has 9 rows in the restored cluster; 10 were recorded"
+        "table public.orders has a different number of rows in the restored cluster: 9, not 10"
     ]
     restored({"public.orders": {**TABLE, "hash": "41"}})
     assert "rows of table public.orders differ" in compared.compare(cluster, RECORD).problems[0]
@@ -70,7 +70,7 @@ def test_a_table_that_changed_while_the_record_was_made_neither_passes_nor_fails
     restored({"public.orders": {**TABLE, "rows": 11, "hash": "43"}}, raced=2)
     found = compared.compare(cluster, RECORD)
     assert found.problems == []
-    assert "public.orders could not be compared: 2 transactions committed" in found.notes[0]
+    assert "public.orders could not be compared, because transactions (2) committed" in found.notes[0]
 
 
 def test_a_table_that_cannot_be_read_and_a_missing_marker_are_problems(
