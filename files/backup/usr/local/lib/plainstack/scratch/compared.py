@@ -53,8 +53,8 @@ def compare(cluster: Cluster, record: Mapping[str, Any]) -> Comparison:
             continue
         elif raced:
             notes.append(
-                f"table {name} could not be compared, because transactions ({raced}) committed while the record was made"
-                f" (number of rows: {known['rows']} recorded, {now['rows']} restored)"
+                f"table {name} could not be compared, because transactions ({raced}) committed while the record was"
+                f" made (number of rows: {known['rows']} recorded, {now['rows']} restored)"
             )
         else:
             problems.append(_difference(name, known, now))
@@ -63,7 +63,8 @@ def compare(cluster: Cluster, record: Mapping[str, Any]) -> Comparison:
 
 def _difference(name: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if known["rows"] != now["rows"]:
-        return f"table {name} has a different number of rows in the restored cluster: {now['rows']}, not {known['rows']}"
+        counts = f"{now['rows']}, not {known['rows']}"
+        return f"table {name} has a different number of rows in the restored cluster: {counts}"
     return f"the rows of table {name} differ from what was recorded, though their number, {now['rows']}, is the same"
 
 
