@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from plainstack.addresses import bracketed
@@ -16,6 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.roles.balancer import acme, cache, hashes, pages
 from plainstack.roles.balancer.engines import ENGINES, Engine
+from plainstack.roles.balancer.generation import generation, health
 from plainstack.roles.balancer.routes import (
     USERS,
     configuration_check,
@@ -76,8 +76,8 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
         *snippet_files(stack, engine),
         *cache.configuration(stack, host, engine),
     )
-    generation = _generation(*configuration, chain)
-    files = (*configuration, _status(network, host, engine, generation), chain, key)
+    wanted = generation(*configuration, chain)
+    files = (*configuration, _status(network, host, engine, wanted), chain, key)
     yield from files
     yield from _validations(engine, obtains=bool(obtaining))
     yield from reachable(stack, engine)
@@ -103,7 +103,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
             *metrics,
         ),
         reload_on=(*(file.path for file in files), *host_certificate),
-        health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
+        health=health(engine, wanted),
         in_use=(f"{pages.FILES}/", f"{USERS}/", f"{cache.folder(stack, engine)}/"),
     )
     yield from acme.timer(obtaining)
@@ -199,7 +199,7 @@ def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
         )
 
 
-def _status(network: Network, host: Host, engine: Engine, generation: str) -> File:
+def _status(network: Network, host: Host, engine: Engine, wanted: str) -> File:
     return template(
         "balancer",
         "/etc/{engine}/{sites}/status.conf",
@@ -208,7 +208,7 @@ def _status(network: Network, host: Host, engine: Engine, generation: str) -> Fi
         engine=engine,
         scrapers=[peer.name for peer in network.users("balancer.metrics")],
         metrics_port=METRICS_PORT,
-        generation=generation,
+        generation=wanted,
     )
 
 
@@ -228,11 +228,6 @@ def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
         File(path=SITE_CERTIFICATE, content=chain.encode()),
         template("balancer", _SITE_KEY, mode=0o600, host=host, key=key),
     )
-
-
-def _generation(*files: File) -> str:
-    """Return a hash that shows whether the workers run the new configuration or the previous one."""
-    return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()[:16]
 
 
 def _vendor_packages(stack: Stack) -> Iterator[Resource]:

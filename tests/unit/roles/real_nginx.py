@@ -72,8 +72,12 @@ class Edge:
     def reload(self) -> None:
         """Let nginx read its configuration again; return when no worker uses the previous one."""
         before = set(self._workers())
-        os.kill(int((self.folder / "run/nginx.pid").read_text()), signal.SIGHUP)
+        self.ask_to_reload()
         until(lambda: self._workers() and not before & set(self._workers()), "nginx has new workers")
+
+    def ask_to_reload(self) -> None:
+        """Send nginx the signal to read its configuration again, and do not wait."""
+        os.kill(int((self.folder / "run/nginx.pid").read_text()), signal.SIGHUP)
 
     def settle(self) -> None:
         """Return when only one worker is left: after a reload, those from before it also answer for a moment."""
