@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address
 
+from plainstack.inventory import lab_addresses
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -34,11 +35,17 @@ def misuse(stack: Stack) -> Iterator[tuple[Loc, str]]:
     for site, members in lab.sites.items():
         if site in machines:
             yield ("lab", "sites", site), f"lab.sites.{site}: a host has this name. Choose another"
+        if not members:
+            yield (
+                ("lab", "sites", site),
+                f"lab.sites.{site}: names no host. Name some, such as [db2], or remove the site",
+            )
         yield from _list(("lab", "sites", site), members, machines)
         for number, name in enumerate(members):
             if place.setdefault(name, site) != site:
                 loc = ("lab", "sites", site, number)
                 yield loc, f"{dotted(loc)}: {name} is in the site {place[name]} already"
+    yield from lab_addresses.misuse(stack)
 
 
 def _ipv6(machine: Host | Visitor) -> IPv6Address | None:

@@ -47,7 +47,7 @@ class LabSettings(Model):
     name: LabName | None = Field(
         None, description="The lab's name, if not the stack's; labs with different names are separate."
     )
-    disks: dict[Name, Room] = Field({}, description="How much each host can write, such as `db1: 500M`.")
+    disks: dict[Name, Room] = Field({}, description="How much each host can write, at least 64M, such as `db1: 500M`.")
     sites: dict[Name, tuple[Name, ...]] = Field(
         {}, description="Hosts and visitors that share one link to all others, such as `west: [db2, lb2]`."
     )

@@ -18,6 +18,10 @@ from plainstack.inventory.destination import Destination
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 # Linux limits a name to 255 bytes (NAME_MAX) and a path to 4096 (PATH_MAX), including the folder of the inventory.
 _LONGEST_PART, _LONGEST_PATH = 255, 2048
+LONGEST_LAB_NAME = 30
+# A bare host writes 9 MiB when it boots, and a role's packages need more. A file on ext4, such as that of the disk, has at
+# most 16 TiB minus one block (see the kernel's documentation).
+_LEAST_ROOM, _MOST_ROOM = 64, 16383 << 10
 _RETENTION = re.compile(r"(?:RECOVERY WINDOW OF ([0-9]{1,4}) (?:DAYS|WEEKS|MONTHS)|REDUNDANCY ([0-9]{1,4}))")
 
 
@@ -28,8 +32,10 @@ def _host_or_stack_name(value: str) -> str:
 
 
 def _lab_name(value: str) -> str:
-    if not _NAME.fullmatch(value) or len(value) > 30:
-        raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 30 characters")
+    if not _NAME.fullmatch(value) or len(value) > LONGEST_LAB_NAME:
+        raise ValueError(
+            f"must be lower case letters, digits and '-', begin with a letter, at most {LONGEST_LAB_NAME} characters"
+        )
     return value
 
 
@@ -147,6 +153,12 @@ def _loss(value: Any) -> Any:
     return float(match[1])
 
 
+def _room(value: str) -> str:
+    if not _LEAST_ROOM <= int(value[:-1]) << (10 if value.endswith("G") else 0) <= _MOST_ROOM:
+        raise ValueError("between 64M, which a host needs to boot and to be deployed, and 16383G")
+    return value
+
+
 def _slot_limit(value: str) -> str:
     match = re.fullmatch(r"([0-9]{1,6})(MB|GB)", value)
     if not match:
@@ -169,7 +181,7 @@ def _memory(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
-Room = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[MG]$")]
+Room = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[MG]$"), AfterValidator(_room)]
 # Numbers with a unit are text in the file, and so in the schema.
 _TEXT = WithJsonSchema({"type": "string"})
 BitRate = Annotated[int, BeforeValidator(_bit_rate), _TEXT]

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from plainstack.lab import model
 from plainstack.lab.disk import Disk
 from plainstack.lab.model import LabHost
 from plainstack.ssh.netns import LabError
+from plainstack.wording import size
 
 _FILE = "limited.ext4"
+
+
+def refuse_impossible(hosts: Iterable[LabHost]) -> None:
+    """Raise LabError for each limit that is more than this machine's file system allows for a file."""
+    model.DISKS.mkdir(parents=True, exist_ok=True)
+    problems = []
+    with tempfile.TemporaryFile(dir=model.DISKS) as file:
+        for host in hosts:
+            try:
+                file.truncate(host.room or 0)
+            except OSError as error:
+                problems.append(
+                    f"{host.name}: lab.disks.{host.name}: the file system of {model.DISKS} cannot hold a file of"
+                    f" {size(host.room or 0)} ({error.strerror}). Choose a smaller size"
+                )
+    if problems:
+        raise LabError("\n".join(problems))
 
 
 def limited(disk: Disk) -> bool:

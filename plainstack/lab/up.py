@@ -48,6 +48,7 @@ def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
 def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     """Start hosts of the lab; the caller holds the lab's lock."""
     owner.check(lab)
+    limits.refuse_impossible(hosts)
     mirrors = mirror.find()
     with machine.shared(report):
         images = _prepare_machine(lab, mirrors, {host.release for host in hosts}, report)
