@@ -75,7 +75,8 @@ def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # 
 def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001 - every command takes --inventory
     """Remove a snapshot: inv lab.forget deployed
 
-    Labs that were started from it keep working.
+    Labs that were saved as it or started from it keep working, and keep the space that they need until their next
+    inv lab.save or lab.down.
     """
     from plainstack.cli import lab_commands
 

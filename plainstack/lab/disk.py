@@ -60,13 +60,19 @@ class Disk:
         return (self.folder / "image").readlink()
 
     @property
+    def layers(self) -> list[Disk]:
+        """The layers that the disk lies on, topmost first."""
+        found: list[Disk] = []
+        here = self
+        while (below := here.folder / "layer").is_symlink():
+            here = Disk(below.readlink())
+            found.append(here)
+        return found
+
+    @property
     def lowers(self) -> list[Path]:
-        """The read-only layers below `upper`, topmost first: those of snapshots, then the image."""
-        below = self.folder / "layer"
-        if not below.is_symlink():
-            return [self.image]
-        layer = Disk(below.readlink())
-        return [layer.upper, *layer.lowers]
+        """The read-only folders below `upper`, topmost first: those of the layers, then the image."""
+        return [*(layer.upper for layer in self.layers), self.image]
 
     @property
     def root(self) -> Path:

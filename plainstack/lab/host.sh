@@ -36,8 +36,20 @@ if [ -e "$disk/limited.ext4" ]; then
     mkdir -p "$space/upper" "$space/work"
 fi
 (cd "$space/work" && rm -rf work/incompat)
-# Without redirect_dir, a folder of a lower layer cannot be renamed.
-mount -t overlay -o "volatile,redirect_dir=on,lowerdir=$lowers,upperdir=$space/upper,workdir=$space/work" lab "$disk/root"
+# The kernel reads only 4096 bytes of options, so the layers get short names, on a file system that the overlay hides.
+mount -t tmpfs lab "$disk/root"
+(
+    cd "$disk/root"
+    IFS=: number=0 names=
+    for layer in $lowers; do
+        ln -s "$layer" "$number"
+        names=$names${names:+:}$number number=$((number + 1))
+    done
+    # Without redirect_dir, a folder of a lower layer cannot be renamed. With index or metacopy, which a kernel may have
+    # on by default, layers could not be merged.
+    options=volatile,redirect_dir=on,index=off,metacopy=off
+    mount -t overlay -o "$options,lowerdir=$names,upperdir=$space/upper,workdir=$space/work" lab "$disk/root"
+)
 
 # This script is in the host's cgroup `starter`. Each boot gets a new cgroup next to it, because a used one may refuse
 # processes.

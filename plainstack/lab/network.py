@@ -129,6 +129,11 @@ def plan_cables(host: LabHost, links: dict[str, Link]) -> list[str]:
     ]
 
 
+def cut(host: LabHost, links: Mapping[str, Link]) -> bool:
+    """Return whether a cable of the host is unplugged."""
+    return any(cable.end in links and not links[cable.end].up for cable in host.cables)
+
+
 def switch(lab: Lab, host: LabHost, state: str) -> None:
     """Set the cables of a host up or down."""
     links = observe(lab)

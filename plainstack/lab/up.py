@@ -188,10 +188,9 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
 def _state(lab: Lab, host: LabHost, links: dict[str, network.Link]) -> str:
     if not container.alive(lab, host):
         return "powered off" if disk.of(lab, host).exists else "down"
-    if any(cable.end in links and not links[cable.end].up for cable in host.cables):
-        return "cut"
-    if container.frozen(lab, host):
-        return "frozen"
+    faults = {"cut": network.cut(host, links), "frozen": container.frozen(lab, host)}
+    if any(faults.values()):
+        return " and ".join(fault for fault, present in faults.items() if present)
     if container.booting(lab, host):
         return "booting"
     return "up" if container.answers(lab, host, 2) else "sshd does not answer"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from plainstack.lab import cgroup, model
+from plainstack.lab import cgroup, disk, model
 from tests.lab import labs
 from tests.lab.operator import ROOT, Operator
 from tests.waiting import until
@@ -100,12 +100,13 @@ def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
         shutil.rmtree(f"/var/tmp/plainstack-{name}", ignore_errors=True)
 
 
-def test_a_snapshot_is_listed_and_refused_by_another_inventory_and_a_frozen_host_is_not_saved(
+def test_a_snapshot_is_listed_and_refused_by_another_inventory_and_a_broken_host_is_not_saved(
     two: Operator, project: Path
 ) -> None:
-    two.inv("lab.break", "a", "--freeze")
-    assert "frozen: a. Thaw them first: inv lab.mend a" in two.inv("lab.save", KEPT, code=1).err
-    two.inv("lab.mend", "a")
+    for fault, said in (("--freeze", "frozen"), ("--cut", "cut")):
+        two.inv("lab.break", "a", fault)
+        assert f"{said}: a. A snapshot cannot keep that; mend" in two.inv("lab.save", KEPT, code=1).err
+        two.inv("lab.mend", "a")
     two.inv("lab.save", KEPT)
     (listed,) = (one for one in json.loads(two.inv("lab.snapshots", "--json").out) if one["name"] == KEPT)
     assert (listed["origin"]["stack"], sorted(listed["hosts"])) == ("labtest", ["a", "b"])
@@ -128,6 +129,12 @@ def test_a_killed_save_loses_nothing_and_a_killed_start_is_completed_by_the_next
     two.on("a", "echo since >>/root/mark")
     two.inv("lab.save", KEPT)
     assert two.on("a", "cat /root/mark") == "a\nsince\n"
+    layers = disk.Disk(model.disks(two.lab) / "a").layers
+    for _ in range(3):
+        two.inv("lab.forget", KEPT)
+        two.inv("lab.save", KEPT)
+        assert two.on("a", "cat /root/mark") == "a\nsince\n"
+    assert len(layers) == len(disk.Disk(model.disks(two.lab) / "a").layers) == 1
     two.on("a", "rm /root/mark")
     with labs.lab("lab-second", INVENTORY, project) as second:
         kill_at(second, "booting", "lab.up", f"--from={KEPT}")
@@ -153,8 +160,12 @@ def test_a_host_can_be_broken_and_repaired(two: Operator) -> None:
     two.inv("lab.mend", "a")
     two.on("a", "echo x >/root/x")
     assert "disks of limited size (lab.disks): a" in two.inv("lab.save", KEPT, code=1).err
-    for how, state in (("--cut", "cut"), ("--freeze", "frozen")):
-        two.inv("lab.break", "a", how)
+    for hows, state in (
+        (("--cut",), "cut"),
+        (("--freeze",), "frozen"),
+        (("--cut", "--freeze"), "cut and frozen"),
+    ):
+        two.inv("lab.break", "a", *hows)
         states = dict(line.split(None, 1) for line in two.inv("lab.status", code=1).out.splitlines())
         assert states == {"a": state, "b": "up"}
         two.inv("lab.mend", "a")
