@@ -26,14 +26,14 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
         from plainstack.services import maintenance, stops
-        from plainstack.ssh.netns import LabDown, is_up
+        from plainstack.ssh import lab_owner
 
         stack = load(inventory)
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
-        if stack.in_lab and not is_up(f"plainstack-{stack.lab_name}"):
+        if stack.in_lab:
             # Reported once, instead of once per check.
-            raise LabDown
+            lab_owner.require(stack)
 
         with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
             report_unsaved(console, observer)

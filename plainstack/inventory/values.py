@@ -19,8 +19,8 @@ _NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 # Linux limits a name to 255 bytes (NAME_MAX) and a path to 4096 (PATH_MAX), including the folder of the inventory.
 _LONGEST_PART, _LONGEST_PATH = 255, 2048
 LONGEST_LAB_NAME = 30
-# A bare host writes 9 MiB when it boots, and a role's packages need more. A file on ext4, such as that of the disk, has at
-# most 16 TiB minus one block (see the kernel's documentation).
+# A bare host writes 9 MiB when it boots, and a role's packages need more. A file on ext4, such as that of the disk, has
+# at most 16 TiB minus one block (see the kernel's documentation).
 _LEAST_ROOM, _MOST_ROOM = 64, 16383 << 10
 _RETENTION = re.compile(r"(?:RECOVERY WINDOW OF ([0-9]{1,4}) (?:DAYS|WEEKS|MONTHS)|REDUNDANCY ([0-9]{1,4}))")
 

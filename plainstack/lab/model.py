@@ -10,12 +10,13 @@ from pathlib import Path
 from plainstack.dataclass import dataclass
 from plainstack.lab import addressing
 from plainstack.lab.addressing import Gateway
+from plainstack.ssh import lab_owner
 from plainstack.ssh.netns import LabError
 
+DISKS = lab_owner.DISKS
 PRIVATE_BRIDGE = "private"
 PUBLIC_BRIDGE = "public"
 APT_PORT = 3142
-DISKS = Path("/var/lib/plainstack-lab")
 LAYERS = DISKS / ".layers"
 SNAPSHOTS = DISKS / ".snapshots"
 RUN = Path("/run/plainstack-lab")

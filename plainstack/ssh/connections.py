@@ -159,8 +159,11 @@ class Sessions:
     def _socket(self, way: Way) -> socket.socket | paramiko.Channel:
         there, patience = (way.address, way.port), self.stack.ssh.connect_timeout
         if self.stack.in_lab:
+            from plainstack.ssh.lab_owner import check_lab_of
             from plainstack.ssh.netns import connect
 
+            # A copy of an inventory has the addresses of another one's hosts, and must not pin or change those.
+            check_lab_of(self.stack)
             return _tuned(connect(f"plainstack-{self.stack.lab_name}", *there, patience))
         if way.jump is not None:
             transport = self._jumps.to(way.jump)

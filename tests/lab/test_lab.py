@@ -219,7 +219,8 @@ def test_lab_hosts_behave_like_real_hosts(project: Path) -> None:
 def test_the_lab_of_another_folder_is_not_used_by_mistake(two: Operator, tmp_path: Path) -> None:
     clone = Operator(tmp_path / "hosts.yaml", two.stack, two.project, two.lab)
     clone.inventory.write_text(two.inventory.read_text(encoding="utf-8"), encoding="utf-8")
-    for words in (("lab.up",), ("lab.down",), ("lab.save", KEPT)):
+    for words in (("lab.up",), ("lab.down",), ("lab.save", KEPT), ("plan",), ("trust", "--yes"), ("verify",)):
         refused = clone.inv(*words, code=1).err
         assert f"there is already a lab {two.lab} of {two.state}/lab on this machine" in refused
+    assert not (clone.state / "lab/known_hosts").exists()
     two.inv("lab.status")
