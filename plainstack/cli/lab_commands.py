@@ -141,12 +141,13 @@ def status(inventory: str) -> None:
     """Run `inv lab.status`."""
     console = Console()
     with reporting(console, shows=True):
+        from plainstack.lab.up import FORMER_OFF
         from plainstack.lab.up import status as lab_status
 
         states = lab_status(of(load(inventory)))
         for host, state in states.items():
             console.line(f"{host:<12} {state}")
-    if any(state != "up" for state in states.values()):
+    if any(state not in ("up", FORMER_OFF) for state in states.values()):
         raise Exit(code=1)
 
 

@@ -168,15 +168,23 @@ def disks(lab: str) -> Path:
     return DISKS / lab
 
 
+def gone(lab: str) -> Path:
+    """Return where the folder of a lab's disks is while it is being removed."""
+    return DISKS / f".{lab}.gone"
+
+
 def run(lab: str) -> Path:
     """Return the folder of files that exist only while a lab is up."""
     return RUN / lab
 
 
 def labs(groups: Path, netns: Path = Path("/run/netns")) -> list[str]:
-    """Return the names of this machine's labs: all that have disks, control groups, a namespace or a folder in /run."""
+    """Return the names of this machine's labs: all that have disks, also half removed ones, control groups, a namespace
+    or a folder in /run.
+    """
     folders = [path for place in (DISKS, RUN, groups) if place.is_dir() for path in place.iterdir() if path.is_dir()]
-    names = {path.name for path in folders} | {path.name.removeprefix(_PREFIX) for path in netns.glob(f"{_PREFIX}*")}
+    names = {path.name for path in folders} | {path.name[1:-5] for path in DISKS.glob(".*.gone")}
+    names |= {path.name.removeprefix(_PREFIX) for path in netns.glob(f"{_PREFIX}*")}
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 

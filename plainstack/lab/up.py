@@ -14,6 +14,7 @@ from plainstack.lab import (
     cgroup,
     container,
     disk,
+    former,
     image,
     layers,
     limits,
@@ -33,6 +34,10 @@ from plainstack.wording import counted
 
 Report = Callable[[str, str], None]
 
+# The states of hosts that are no longer in the inventory.
+FORMER_UP = "not in the inventory, but running: inv lab.up powers it off"
+FORMER_OFF = "not in the inventory, powered off: inv lab.down removes its disk"
+
 
 def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
     """Start the hosts of the lab, and repair broken ones; leave healthy hosts alone.
@@ -42,12 +47,17 @@ def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
     machine.require_root("lab.up")
     report = one_at_a_time(report)
     with machine.locked(lab.name, report):
+        owner.check(lab)
+        if netns.is_up(lab.namespace):
+            # Before the start: a former host may have the address of a new one.
+            former.power_off(lab, report)
         start(lab, [host for host in lab.hosts if not only or host.name in only], report)
 
 
 def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     """Start hosts of the lab; the caller holds the lab's lock."""
     owner.check(lab)
+    _remove_gone(lab.name)
     limits.refuse_impossible(hosts)
     mirrors = mirror.find()
     with machine.shared(report):
@@ -95,18 +105,29 @@ def remove(name: str, report: Report) -> None:
     """Remove a lab by name; the caller holds its lock."""
     group, disks, run = cgroup.tree() / name, model.disks(name), model.run(name)
     namespace = model.namespace(name)
-    existed = any(place.exists() for place in (group, disks, run, Path("/run/netns", namespace)))
+    existed = any(place.exists() for place in (group, disks, run, model.gone(name), Path("/run/netns", namespace)))
     cgroup.remove(group)
     network.remove(namespace)
-    trees.remove(folder for folder in (disks, run) if folder.exists())
+    _remove_gone(name)
+    if disks.exists():
+        # In one step: lab.up could not start hosts of which a killed lab.down has left half a disk.
+        disks.rename(model.gone(name))
+        _remove_gone(name)
+    trees.remove(folder for folder in (run,) if folder.exists())
     with machine.shared(report):
         layers.sweep()
         proxy.stop_unused()
     report(name, "down" if existed else "was not up")
 
 
+def _remove_gone(name: str) -> None:
+    """Remove what a killed lab.down has left of the disks."""
+    if model.gone(name).exists():
+        trees.remove([model.gone(name)])
+
+
 def status(lab: Lab) -> dict[str, str]:
-    """Return the state of every host, in a few words."""
+    """Return the state of every host, in a few words, also of the hosts that are no longer in the inventory."""
     machine.require_root("lab.status")
     if not netns.is_up(lab.namespace):
         return {host.name: "down" for host in lab.hosts}
@@ -114,7 +135,8 @@ def status(lab: Lab) -> dict[str, str]:
     links = network.observe(lab)
     with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:
         states = pool.map(lambda host: _state(lab, host, links), lab.hosts)
-    return {host.name: state for host, state in zip(lab.hosts, states, strict=True)}
+    found = {host.name: state for host, state in zip(lab.hosts, states, strict=True)}
+    return found | {name: FORMER_UP if up else FORMER_OFF for name, up in former.states(lab).items()}
 
 
 def shell(lab: Lab, host: str) -> NoReturn:

@@ -79,6 +79,25 @@ def test_a_killed_start_of_bare_hosts_is_completed_by_the_next(project: Path) ->
             operator.inv("lab.down")
 
 
+def test_a_killed_end_is_completed_and_a_host_that_leaves_the_inventory_is_powered_off(project: Path) -> None:
+    with labs.lab("lab", INVENTORY, project) as operator:
+        operator.inv("lab.up", timeout=900)
+        text = operator.inventory.read_text(encoding="utf-8")
+        operator.inventory.write_text(text.replace("  b:", "  c:"), encoding="utf-8")
+        assert "b            not in the inventory, but running" in operator.inv("lab.status", code=1).out
+        assert "b: is not in the inventory any more: powered off" in operator.inv("lab.up").out
+        assert operator.on("c", "hostname") == "c\n"
+        assert "b            not in the inventory, powered off" in operator.inv("lab.status").out
+        disks = model.disks(operator.lab)
+        line = [str(Path(sys.executable).with_name("inv")), "lab.down", f"--inventory={operator.inventory}"]
+        with subprocess.Popen(line, cwd=operator.project) as process:
+            until(lambda: not disks.exists())
+            process.send_signal(signal.SIGKILL)
+        operator.inv("lab.up")
+        assert operator.on("c", "hostname") == "c\n"
+        assert not model.gone(operator.lab).exists()
+
+
 def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
     """The killed run's `lab.up` continues without it; the next run waits for that, and removes its lab."""
     name = f"{labs.NAME}-killed"
