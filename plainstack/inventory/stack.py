@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
+from plainstack import state_folder
 from plainstack.inventory.held import Held
 from plainstack.inventory.lab_settings import LabSettings
 from plainstack.inventory.notify import Notify
@@ -76,7 +77,7 @@ class Stack(Model):
     @property
     def state(self) -> Path:
         """The folder on the operator's machine with Plainstack's own files about this stack (ignored by git)."""
-        return self.folder / ".plainstack" / self.lab_name
+        return self.folder / state_folder.NAME / self.lab_name
 
     @property
     def lab_name(self) -> str:

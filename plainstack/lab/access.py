@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plainstack import state_folder
 from plainstack.lab import disk
 from plainstack.lab.model import Lab
 
@@ -11,7 +12,7 @@ def operator_key(lab: Lab) -> str:
     private = lab.state / "id_ed25519"
     public = lab.state / "id_ed25519.pub"
     if not (private.exists() and public.exists()):
-        lab.state.mkdir(parents=True, exist_ok=True)
+        state_folder.make(lab.state)
         private.unlink(missing_ok=True)
         public.unlink(missing_ok=True)
         disk.generate_key(private, f"operator of the lab {lab.name}")

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from plainstack import state_folder
 from plainstack.dataclass import dataclass
 from plainstack.lab import disk, layers, model, owner
 from plainstack.lab.disk import Disk
@@ -129,11 +130,15 @@ def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]
             aside = path.with_name(f"{path.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
             path.rename(aside)
             kept.append(aside)
-    lab.state.mkdir(parents=True, exist_ok=True)
+    state_folder.make(lab.state)
     for key, path in {**files, **{key: lab.state / key for key in _KEYS}}.items():
         mine = snapshot.folder / "state" / key
         if mine.exists():
-            shutil.copy2(mine, half := path.with_name(f".{path.name}.half"))
+            half = path.with_name(f".{path.name}.half")
+            # Nobody else may read a secret while it is being copied.
+            half.unlink(missing_ok=True)
+            half.touch(mode=0o600)
+            shutil.copy2(mine, half)
             half.rename(path)
     disks = model.DISKS / f".{lab.name}.half"
     shutil.rmtree(disks, ignore_errors=True)

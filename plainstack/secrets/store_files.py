@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from plainstack import state_folder
 from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
@@ -173,10 +174,7 @@ def _replace(path: Path, content: bytes) -> None:
 def locked(stack: Stack) -> Iterator[None]:
     """Make other commands that change this store wait; the lock is on the state folder and leaves no file behind."""
     state = stack.state
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ignore = state.parent / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
+    state_folder.make(state)
     folder = os.open(state, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

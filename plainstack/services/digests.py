@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from plainstack import state_folder
 from plainstack.services.source import Found, Mark
 
 # Nanoseconds. The coarsest clocks of file systems in use, FAT and old network file systems, count in steps of 2 s.
@@ -68,7 +69,7 @@ def _read(place: Path) -> dict[str, tuple[Mark, str]]:
 
 
 def _write(place: Path, found: Kept) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    state_folder.make(place.parent)
     half = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         half.write_text(json.dumps({inside: [*mark, digest] for inside, (mark, digest) in found.items()}))

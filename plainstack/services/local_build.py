@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from plainstack import state_folder
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, release, source
@@ -38,7 +39,7 @@ def run(stack: Stack, names: Collection[str], report: Callable[[str], None]) -> 
         key = f"services.{name}.build.local"
         _run(key, service.build.local or "", folder, service.build.timeout)
         _check(stack, name, key)
-        _note(stack).mkdir(parents=True, exist_ok=True)
+        state_folder.make(_note(stack))
         (_note(stack) / f"{name}.json").write_text(json.dumps({"built": _digest(stack, name)}), encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from plainstack import state_folder
 from plainstack.errors import PlainstackError
 
 # The name of the archive in a payload.
@@ -35,7 +36,7 @@ def archive(choice: str, arch: str, cache: Path, report: Callable[[str], None], 
     found = folder / f"cpython-{version}-{arch}.tar.gz"
     if not version or not found.is_file():
         report(f"downloading Python {version or choice} for {arch} with uv")
-        folder.mkdir(parents=True, exist_ok=True)
+        state_folder.make(folder)
         found = _fetched(version or choice, arch, folder)
     taken.write_text(found.name.split("-")[1], encoding="utf-8")
     return found

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from plainstack import state_folder
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run
 from plainstack.engine.resources import Payload
@@ -101,7 +102,7 @@ def wheelhouse(
     folder = cache / sha256(f"{python_version} {arch}\n{wanted}".encode()).hexdigest()[:16]
     if not folder.is_dir():
         report(f"downloading the wheels of {path}")
-        cache.mkdir(parents=True, exist_ok=True)
+        state_folder.make(cache)
         here = requirements.for_target(lock, path, python_version, arch)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
             fetched = Path(scratch, "wheels")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import paramiko
 
+from plainstack import state_folder
 from plainstack.dataclass import dataclass
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
@@ -84,7 +85,7 @@ def pin(stack: Stack, wanted: list[Change]) -> None:
         return
     path = known_hosts(stack)
     text = Pins.read(path).replaced({change.entry: change.new for change in wanted})
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state_folder.make(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".known_hosts-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

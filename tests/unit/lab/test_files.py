@@ -188,3 +188,10 @@ def test_entering_a_network_namespace_imports_no_heavy_modules() -> None:
     code = "import sys, plainstack.ssh.netns; print(*sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"ipaddress", "subprocess", "ctypes", "json", "pydantic", "plainstack.lab.model"}.intersection(seen)
+
+
+@pytest.mark.programs
+def test_git_ignores_the_key_of_a_lab(tmp_path: Path) -> None:
+    state = tmp_path / ".plainstack/shop/lab"
+    assert access.operator_key(Lab("shop", (DB,), state)).startswith("ssh-ed25519 ")
+    assert (tmp_path / ".plainstack/.gitignore").read_text(encoding="utf-8") == "*\n"

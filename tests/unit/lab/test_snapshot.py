@@ -140,6 +140,14 @@ def test_secrets_travel_with_a_snapshot_and_replaced_secrets_are_kept(lab: Lab, 
     assert model.SNAPSHOTS.joinpath("deployed").stat().st_mode & 0o077 == 0
 
 
+def test_git_ignores_the_secrets_and_keys_that_come_from_a_snapshot(lab: Lab, tmp_path: Path) -> None:
+    snapshot.write(lab, "deployed", ORIGIN, {})
+    second = Lab("second", (DB, LB), tmp_path / "project/.plainstack/second/lab")
+    snapshot.place(snapshot.read("deployed"), second, {})
+    assert (second.state / "id_ed25519").exists()
+    assert (tmp_path / "project/.plainstack/.gitignore").read_text(encoding="utf-8") == "*\n"
+
+
 def test_an_unknown_snapshot_is_reported_with_the_existing_ones(lab: Lab) -> None:
     with pytest.raises(LabError, match=r"there is no snapshot nope\. To make one: inv lab.save NAME"):
         snapshot.read("nope")
