@@ -80,7 +80,9 @@ def rollback(
             pin = rollback.target(name, seen, to, at, who())
             pinned = {} if _source(stack, name) == pin.release else {name: pin}
             observer.change = holds.only(name, pinned)
-            observer.focus = Focus((*processes.ROLES, asset_files.ROLE), holds.without(name), holds.keys(name))
+            observer.focus = Focus(
+                (*processes.ROLES, asset_files.ROLE, asset_files.USE), holds.without(name), holds.keys(name)
+            )
             view = observer.observe(console.progress(), to_apply=True)
             if not json:
                 _announce(console, stack, name, seen, pin)

@@ -95,15 +95,16 @@ def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
 
 
 def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] | None:
-    """Return the roles to deploy with --role: the chosen ones, those in their `after`, and those of every host.
+    """Return the roles to deploy with --role: the chosen ones, those in their `after`, and those that join these.
 
-    None means all roles, because --role was not given.
+    The roles of every host are always among them. None means all roles, because --role was not given.
     """
     wanted = set(chosen)
     if not wanted:
         return None
     while needed := {name for role in wanted for name in roles[role].after} - wanted:
         wanted |= needed
+    wanted |= {role.name for role in roles.values() if not wanted.isdisjoint(role.joins)}
     return tuple(role.name for role in roles.values() if role.everywhere or role.name in wanted)
 
 

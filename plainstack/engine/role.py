@@ -118,6 +118,7 @@ class Role:
     Order of deployment:
         `after`, roles that are deployed before this one and that --role includes; `follows`, roles that are deployed
         before this one and that --role leaves out;
+        `joins`, roles with which --role also selects this one, although it is deployed after them;
         `amid`, roles of which the `ahead` commands run before this role is deployed, and everything else after it;
         these roles name this one in their `after`;
         `turns`, the hosts with work that are deployed one after another, as groups in order; a group waits for the one
@@ -165,6 +166,7 @@ class Role:
     offers_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()
     amid: tuple[str, ...] = ()
     everywhere: bool = False
     on: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from plainstack.services.processes import ROLES
 
 
 def desired(stack: Stack, _host: Host, _vault: Vault, network: Network) -> Iterator[Resource]:
-    """Yield the folder and the steps of each service whose static files the balancers serve."""
+    """Yield the folder and the step of each service whose static files the balancers serve."""
     yield from asset_files.resources(stack, network)
 
 

@@ -137,7 +137,7 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
 
 def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
     """Yield a sentence for each name in a role's fields that is not the name of a role."""
-    for field in ("after", "follows", "amid", "on", "needs", "used_by"):
+    for field in ("after", "follows", "joins", "amid", "on", "needs", "used_by"):
         for name in getattr(role, field):
             if name not in others:
                 hint = did_you_mean(name, list(others))

@@ -14,6 +14,9 @@ from plainstack.services import asset_steps, processes, release, static_paths
 ROLE = "assets"
 """The role that brings the files to the balancers."""
 
+USE = "assets_in_use"
+"""The role that puts them in use."""
+
 ON = "balancer"
 """The role whose hosts have this role too."""
 
@@ -37,14 +40,22 @@ def folder(service: str) -> str:
 
 
 def resources(stack: Stack, network: Network) -> Iterator[Resource]:
-    """Yield the resources of a balancer: a folder for each service, and the steps that fill it and put it in use."""
+    """Yield the resources of a balancer: a folder for each service, and the step that fills it."""
     found = names(stack)
     if found:
         yield Directory(path=FOLDER)
     for name in found:
         yield Directory(path=folder(name), purge=True, layout=asset_steps.LAYOUT)
-        wanted = network.once(f"release {name}", partial(release.wanted, stack, name))
         inside = static_paths.inside(stack.services[name])
         having = [host.name for host in processes.hosts(stack, name)]
-        yield asset_steps.fetch(name, folder(name), wanted.id, inside, having)
-        yield asset_steps.use(name, folder(name), wanted.id)
+        yield asset_steps.fetch(name, folder(name), _release(stack, network, name), inside, having)
+
+
+def in_use(stack: Stack, network: Network) -> Iterator[Resource]:
+    """Yield the steps that put the files in use, for when the application's hosts have switched."""
+    for name in names(stack):
+        yield asset_steps.use(name, folder(name), _release(stack, network, name))
+
+
+def _release(stack: Stack, network: Network, service: str) -> str:
+    return network.once(f"release {service}", partial(release.wanted, stack, service)).id

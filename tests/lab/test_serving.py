@@ -192,6 +192,25 @@ def test_a_balancer_keeps_files_until_they_are_purged(serving: Operator) -> None
     assert counted.startswith('plainstack_cache_requests_total{service="docs",result="hit"} ')
 
 
+def test_the_files_of_a_release_that_fails_do_not_replace_those_of_the_one_that_runs(serving: Operator) -> None:
+    site = source(serving, "web")
+    urls, files = (
+        site / "shop/urls.py",
+        {site / "assets/plain.css": "/* new */\n", site / "assets/new.css": "/* new */\n"},
+    )
+    before = urls.read_text(encoding="utf-8")
+    urls.write_text(before.replace('path("healthz"', 'path("elsewhere"'), encoding="utf-8")
+    for file, text in files.items():
+        file.write_text(text, encoding="utf-8")
+    assert "app1" in serving.inv("deploy", code=1).text
+    # As after a deploy, a file that only the new release has is there for its pages.
+    assert got(serving, "/static/plain.css")[2] == "/* first */\n"
+    assert got(serving, "/static/new.css")[2] == "/* new */\n"
+    urls.write_text(before, encoding="utf-8")
+    serving.inv("deploy")
+    assert got(serving, "/static/plain.css")[2] == "/* new */\n"
+
+
 def test_a_release_of_files_keeps_what_open_pages_ask_for_and_can_be_rolled_back(serving: Operator) -> None:
     docs = source(serving, "docs")
     (docs / "assets/app-3f9ac0d1.js").rename(docs / "assets/app-77aa00bb.js")

@@ -157,6 +157,8 @@ def test_a_failure_stops_only_the_stages_that_depend_on_it(cold: Nodes) -> None:
         Node("app2", "app"): "db failed on db2",
         Node("lb1", "assets"): "db failed on db2",
         Node("lb2", "assets"): "db failed on db2",
+        Node("lb1", "assets_in_use"): "db failed on db2",
+        Node("lb2", "assets_in_use"): "db failed on db2",
         Node("lb1", "balancer"): "db failed on db2",
         Node("lb2", "balancer"): "db failed on db2",
     }
@@ -165,7 +167,8 @@ def test_a_failure_stops_only_the_stages_that_depend_on_it(cold: Nodes) -> None:
 
 def test_a_rolling_role_stops_at_its_first_failed_host(cold: Nodes) -> None:
     outcomes, ended = run(cold, Node("app1", "app"))
-    not_attempted = (Node("app2", "app"), Node("lb1", "balancer"), Node("lb2", "balancer"))
+    later = [Node(host, role) for host in ("lb1", "lb2") for role in ("assets_in_use", "balancer")]
+    not_attempted = (Node("app2", "app"), *later)
     skipped = {outcome.node: outcome.skipped for outcome in outcomes if outcome.skipped}
     assert skipped == dict.fromkeys(not_attempted, "app failed on app1")
     assert Node("mon1", "monitoring") in ended

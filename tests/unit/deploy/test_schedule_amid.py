@@ -38,7 +38,7 @@ def test_every_balancer_has_the_files_after_all_builds_and_before_the_first_swit
     stack: Stack, registry: Mapping[str, Role]
 ) -> None:
     plans = {
-        **{host: plan_of(host, "assets", "balancer") for host in ("lb1", "lb2")},
+        **{host: plan_of(host, "assets", "assets_in_use", "balancer") for host in ("lb1", "lb2")},
         **{host: plan_of(host, "app.ahead", "app") for host in ("app1", "app2")},
     }
     nodes = graph(stack, plans, registry, dict.fromkeys(plans, Observed()))
@@ -47,7 +47,8 @@ def test_every_balancer_has_the_files_after_all_builds_and_before_the_first_swit
     for node in brought:
         assert waits(nodes, node) == built
     assert built | brought <= waits(nodes, Node("app1", "app"))
-    assert {Node("app1", "app"), Node("app2", "app")} <= waits(nodes, Node("lb1", "balancer"))
+    assert {Node("app1", "app"), Node("app2", "app")} <= waits(nodes, Node("lb1", "assets_in_use"))
+    assert Node("lb1", "assets_in_use") in waits(nodes, Node("lb1", "balancer"))
 
 
 @pytest.mark.parametrize(

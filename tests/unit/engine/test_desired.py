@@ -35,8 +35,8 @@ def put_together(stack: Stack, *roles: Role) -> dict[str, HostDesired]:
 
 def test_every_host_gets_its_roles_in_order(desired: Mapping[str, HostDesired]) -> None:
     assert {name: list(wanted) for name, wanted in desired.items()} == {
-        "lb1": ["base", "firewall", "assets", "balancer"],
-        "lb2": ["base", "firewall", "assets", "balancer"],
+        "lb1": ["base", "firewall", "assets", "assets_in_use", "balancer"],
+        "lb2": ["base", "firewall", "assets", "assets_in_use", "balancer"],
         "app1": ["base", "firewall", "cache_client", "app"],
         "app2": ["base", "firewall", "cache_client", "app"],
         "db1": ["base", "firewall", "db"],
@@ -96,6 +96,10 @@ def test_selecting_a_role_includes_the_roles_that_it_needs_and_those_on_every_ho
 ) -> None:
     assert scope(registry, []) is None
     assert scope(registry, ["db"]) == ("base", "firewall", "db")
+    assert scope(registry, ["balancer"]) == ("base", "firewall", "balancer")
+    joined = scope(registry, ["app"])
+    assert joined
+    assert joined[-2:] == ("app", "assets_in_use")
     assert scope(registry, ["backup"]) == ("base", "firewall", "db", "backup")
 
 

@@ -33,8 +33,13 @@ def app(tmp_path: Path) -> Sandbox:
 
 def wanted(release: str) -> Mapping[str, Sequence[Resource]]:
     """Return the resources of a balancer for a release."""
-    steps = [asset_steps.fetch("web", BASE, release, "static", ["app1"]), asset_steps.use("web", BASE, release)]
-    return {"assets": [Directory(path=BASE, purge=True), *steps]}
+    return {**brought(release), "assets_in_use": [asset_steps.use("web", BASE, release)]}
+
+
+def brought(release: str) -> Mapping[str, Sequence[Resource]]:
+    """Return those of the part that comes before the application's hosts switch."""
+    folder = Directory(path=BASE, purge=True, layout=asset_steps.LAYOUT)
+    return {"assets": [folder, asset_steps.fetch("web", BASE, release, "static", ["app1"])]}
 
 
 def build_release(app: Sandbox, release: str, files: Mapping[str, str]) -> None:
@@ -53,16 +58,18 @@ def packed(app: Sandbox, release: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def deploy(balancer: Sandbox, app: Sandbox, release: str) -> list[Done]:
-    """Plan and apply the release on the balancer."""
+def deploy(
+    balancer: Sandbox, app: Sandbox, release: str, parts: Mapping[str, Sequence[Resource]] | None = None
+) -> list[Done]:
+    """Plan and apply the release on the balancer, or only some parts of it."""
     ended: list[Done] = []
-    for work in balancer.plan(wanted(release)).transactions:
+    for work in balancer.plan(parts or wanted(release)).transactions:
         assert isinstance(work, Transaction)
         needs = any(isinstance(action, Run) and action.command.payload for action in work.actions)
         payloads = {"web: static files": [("files.tar.gz", packed(app, release))]} if needs else {}
         ended.append(balancer.run(build(work, payloads)))
     assert all(done.ok for done in ended), ended
-    assert balancer.plan(wanted(release)).empty
+    assert balancer.plan(parts or wanted(release)).empty
     return ended
 
 
@@ -81,6 +88,32 @@ def test_the_files_of_earlier_releases_stay_across_a_deploy_and_a_rollback(balan
     assert served(balancer) == {"app.1a.js": "one", "app.2b.js": "two", "app.js": "two", "page/in.css": "a folder"}
     deploy(balancer, app, "one")
     assert served(balancer) == {"app.1a.js": "one", "app.2b.js": "two", "app.js": "one", "page": "a file"}
+
+
+def test_files_that_are_brought_do_not_replace_those_in_use_until_the_hosts_have_switched(
+    balancer: Sandbox, app: Sandbox
+) -> None:
+    """A release may fail on the first host; meanwhile its pages, if there are any, find the files with new names."""
+    build_release(app, "one", {"app.1a.js": "one", "app.js": "one", "page": "a file"})
+    build_release(app, "two", {"app.2b.js": "two", "app.js": "two", "page/in.css": "a folder"})
+    build_release(app, "three", {"app.3c.js": "three", "app.js": "three"})
+    deploy(balancer, app, "one")
+    deploy(balancer, app, "two", brought("two"))
+    assert served(balancer) == {"app.1a.js": "one", "app.2b.js": "two", "app.js": "one", "page": "a file"}
+    deploy(balancer, app, "three")
+    names = {"app.1a.js": "one", "app.2b.js": "two", "app.3c.js": "three"}
+    assert served(balancer) == {**names, "app.js": "three", "page/in.css": "a folder"}
+
+
+def test_releases_that_never_come_into_use_do_not_fill_the_disk(balancer: Sandbox, app: Sandbox) -> None:
+    build_release(app, "good", {"app.js": "good"})
+    deploy(balancer, app, "good")
+    for number in range(KEPT + 2):
+        build_release(app, f"bad{number}", {"app.js": "bad"})
+        deploy(balancer, app, f"bad{number}", brought(f"bad{number}"))
+        assert served(balancer) == {"app.js": "good"}
+    kept = {path.name for path in (balancer.root / BASE.lstrip("/") / "releases").iterdir()}
+    assert kept == {"good", *(f"bad{number}" for number in range(3, KEPT + 2))}
 
 
 def test_a_rollback_needs_no_application_host(balancer: Sandbox, app: Sandbox) -> None:
@@ -153,23 +186,26 @@ def test_a_run_that_is_killed_after_any_step_is_healed_by_the_next(tmp_path: Pat
     for release in ("one", "two"):
         build_release(app, release, {"app.js": release})
     deploy(start, app, "one")
-    payloads = {"web: static files": [("files.tar.gz", packed(app, "two"))]}
-    steps = len(build(start.plan(wanted("two")).transactions[0], payloads).steps)
-    for number in range(1, steps + 1):
-        host = start.copy(tmp_path / str(number))
-        host.run(build(host.plan(wanted("two")).transactions[0], payloads, stop_after=number))
-        assert served(host) in ({"app.js": "one"}, {"app.js": "two"})
-        deploy(host, app, "two")
-        assert served(host) == {"app.js": "two"}
-        subprocess.run(["rm", "-rf", str(host.root)], check=True)
+    fetched = start.copy(tmp_path / "fetched")
+    deploy(fetched, app, "two", brought("two"))
+    for begin in (start, fetched):
+        payloads = {"web: static files": [("files.tar.gz", packed(app, "two"))]} if begin is start else {}
+        steps = len(build(begin.plan(wanted("two")).transactions[0], payloads).steps)
+        for number in range(1, steps + 1):
+            host = begin.copy(tmp_path / str(number))
+            host.run(build(host.plan(wanted("two")).transactions[0], payloads, stop_after=number))
+            assert served(host) in ({"app.js": "one"}, {"app.js": "two"})
+            deploy(host, app, "two")
+            assert served(host) == {"app.js": "two"}
+            subprocess.run(["rm", "-rf", str(host.root)], check=True)
 
 
 def test_a_failed_transaction_serves_what_it_served_before(balancer: Sandbox, app: Sandbox) -> None:
     build_release(app, "one", {"app.js": "one"})
     build_release(app, "two", {"app.js": "two"})
     deploy(balancer, app, "one")
-    failing = {"assets": [*wanted("two")["assets"], asset_steps.use("api", "/nowhere", "two")]}
-    payloads = {"web: static files": [("files.tar.gz", packed(app, "two"))]}
-    done = balancer.run(build(balancer.plan(failing).transactions[0], payloads))
+    deploy(balancer, app, "two", brought("two"))
+    failing = {"assets_in_use": [*wanted("two")["assets_in_use"], asset_steps.use("api", "/nowhere", "two")]}
+    done = balancer.run(build(balancer.plan({**brought("two"), **failing}).transactions[0]))
     assert not done.ok
     assert served(balancer) == {"app.js": "one"}
