@@ -37,7 +37,8 @@ def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Hos
             head = answer.stdout.replace("\r", "")
             status = head.partition(" ")[2][:3]
             healthy = any(fnmatch.fnmatchcase(status, pattern) for pattern in page.statuses)
-            assert healthy, f"{name} {process}: {head[-500:] or answer.stderr}"
+            said = f"answers {head[-500:]}" if head else f"gives no answer: {answer.stderr}"
+            assert healthy, f"{name}: the health page {page.path} of the process {process} {said}"
             # The header is optional, but if it is sent, it must name the wanted release.
             sent = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
             assert sent in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: it still sends {sent}"
@@ -50,7 +51,9 @@ def test_every_service_reports_that_it_is_alive_without_using_the_database(host:
             continue
         request = shlex.join(site.of_service(stack, here, one.port, one.live, one.health.host).curl())
         answer = host.run(f"curl -sS --max-time 20 -o /dev/null -w '%{{http_code}}' {request}")
-        assert answer.stdout.startswith("2"), f"{one.name}: {one.live} answers {answer.stdout} {answer.stderr}"
+        assert answer.stdout.startswith("2"), (
+            f"{one.name}: {one.live} must answer 2xx, and answers {answer.stdout} {answer.stderr}"
+        )
 
 
 def test_every_process_runs_and_does_not_restart(host: Any, here: Host, stack: Stack) -> None:
@@ -58,8 +61,20 @@ def test_every_process_runs_and_does_not_restart(host: Any, here: Host, stack: S
     if not units:
         pytest.skip("every process of this host is stopped")
     before, after = host.check_output(running.twice(units)).split("\n=\n")
-    assert running.working(before) == len(units), before
-    assert after == before, f"restarted within two seconds: {after}"
+    idle = running.idle(before)
+    assert not idle, f"not every process runs: {'; '.join(idle)}"
+    restarted = running.changed(before, after)
+    assert not restarted, f"restarted or ended within two seconds: {', '.join(restarted)}"
+
+
+def test_the_last_run_of_every_timer_succeeded(host: Any, here: Host, stack: Stack) -> None:
+    """A run that is under way has not failed."""
+    started = stops.started_by_timers(stack, here)
+    if not started:
+        pytest.skip("no timer of a service runs on this host")
+    states = host.run(f"systemctl is-active {' '.join(started)}").stdout.split()
+    failed = [unit for unit, state in zip(started, states, strict=True) if state == "failed"]
+    assert not failed, f"the last run of {' and '.join(failed)} failed: journalctl -u {failed[0]}"
 
 
 @pytest.mark.once
@@ -72,7 +87,8 @@ def test_the_database_has_every_migration_of_the_release(host: Any, here: Host, 
             f" cd {home(name)}/current/source;"
             f" runuser -u {account(name)} -- ../venv/bin/python -B manage.py migrate --check"
         )
-        assert done.succeeded, f"{name}: {(done.stdout + done.stderr)[-500:]}"
+        said = (done.stdout + done.stderr).strip()[-500:]
+        assert done.succeeded, f"{name}: `manage.py migrate --check` reports missing migrations: {said}"
 
 
 def test_only_balancers_and_watchdogs_reach_a_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
@@ -85,11 +101,14 @@ def test_only_balancers_and_watchdogs_reach_a_service(here: Host, stack: Stack, 
             knock = f"timeout 2 bash -c '</dev/tcp/{here.address}/{one.port}' 2>/dev/null && echo {one.name} &\n"
             knocks[outside[0]] = knocks.get(outside[0], "") + knock
     for name, script in knocks.items():
-        assert peer(name).check_output(f"{script}wait") == "", f"{name} reaches them"
+        reached = peer(name).check_output(f"{script}wait").split()
+        assert not reached, f"{name} reaches {', '.join(reached)} on {here.name}, and only balancers should"
 
 
 @pytest.mark.once
 def test_every_process_is_sandboxed_by_systemd(host: Any, here: Host, stack: Stack) -> None:
     for unit in stops.units_on(stack, here):
         rated = host.run(f"systemd-analyze security --no-pager --threshold={_EXPOSURE} %s", unit)
-        assert rated.succeeded, rated.stdout[-300:]
+        assert rated.succeeded, (
+            f"`systemd-analyze security {unit}` rates it worse than {_EXPOSURE} of 100: {rated.stdout.strip()[-300:]}"
+        )

@@ -44,21 +44,23 @@ def test_every_check_of_barman_passes(host: Any, stack: Stack) -> None:
     _receives(host, stack)
     checked = host.run(f"{_AS_BARMAN} barman -f json check %s", barman.server(stack))
     results = json.loads(checked.stdout)[barman.server(stack)]
-    assert {name: result["hint"] for name, result in results.items() if result["status"] != "OK"} == {}
+    failed = [f"{name} ({result['hint']})" for name, result in results.items() if result["status"] != "OK"]
+    assert not failed, f"`barman check` fails: {'; '.join(failed)}"
 
 
 def test_the_newest_backup_can_be_restored_and_is_not_too_old(host: Any, stack: Stack) -> None:
     backup = catalogue.parse(host.check_output(catalogue.script(stack))).newest
     assert backup, "there is no usable backup; take one: inv backup-now"
-    assert backup.end
-    hours = (time.time() - backup.end.timestamp()) / 3600
-    assert hours < max_age_hours(stack.settings(Backup)), f"backup {backup.id} is {hours:.0f} hours old"
-    assert backup.size
+    assert backup.end, f"backup {backup.id} has no time of its end"
+    hours, most = (time.time() - backup.end.timestamp()) / 3600, max_age_hours(stack.settings(Backup))
+    assert hours < most, f"the newest backup, {backup.id}, is {hours:.0f} hours old; at most {most} are allowed"
+    assert backup.size, f"backup {backup.id} has no size"
 
 
 def test_no_wal_is_missing_since_the_newest_backup(host: Any, stack: Stack) -> None:
     held = catalogue.parse(host.check_output(catalogue.script(stack)))
-    assert [listing.gap_sentence(gap) for gap in open_gaps(held)] == []
+    gaps = [listing.gap_sentence(gap) for gap in open_gaps(held)]
+    assert not gaps, f"WAL is missing since the newest backup: {'; '.join(gaps)}"
     assert not host.file(barman.missing_file(stack)).exists, "Barman misses WAL; take a full backup: inv backup-now"
 
 
@@ -86,21 +88,27 @@ def _timers(stack: Stack) -> list[str]:
 
 
 def test_no_backup_unit_has_failed_and_the_timers_run(facts: Mapping[str, str], stack: Stack) -> None:
-    assert facts["failed"] == "listed"
-    assert facts["timers"].split() == ["active", *("active" for _ in _timers(stack))]
+    *failed, last = facts["failed"].splitlines() or [""]
+    assert last == "listed", f"systemctl did not list the failed units: {facts['failed']}"
+    assert not failed, f"failed units of the backups: {', '.join(line.split()[0] for line in failed)}"
+    wanted, states = ["plainstack-barman-cron.timer", *_timers(stack)], facts["timers"].split()
+    assert len(states) == len(wanted), f"systemctl reported the states of {len(states)} of {len(wanted)} timers"
+    idle = [f"{timer} is {state}" for timer, state in zip(wanted, states, strict=True) if state != "active"]
+    assert not idle, f"not every timer runs: {', '.join(idle)}"
 
 
 def test_the_backups_are_reported_to_prometheus(facts: Mapping[str, str]) -> None:
     age, *lines = facts["metrics"].splitlines() or ["no"]
-    assert age.isdigit(), "there are no metrics"
-    assert int(age) < _OLD_METRICS, f"the metrics are {age} s old"
+    assert age.isdigit(), f"there are no metrics in {METRICS}"
+    assert int(age) < _OLD_METRICS, f"the metrics in {METRICS} are {age} s old; they should be renewed every 5 minutes"
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     names = {name.partition("{")[0] for name in values}
-    assert names >= {
+    missing = {
         "plainstack_backup_last_success_timestamp_seconds",
         "plainstack_backup_size_bytes",
         "plainstack_backup_wal_gaps",
         "plainstack_barman_streaming",
         "plainstack_barman_check_ok",
         "plainstack_barman_last_wal_timestamp_seconds",
-    }
+    } - names
+    assert not missing, f"metrics that are missing in {METRICS}: {', '.join(sorted(missing))}"

@@ -49,7 +49,14 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
         for version in versions.values()
     )
     seen = host.run("timeout 60 sh -c %s", script).stdout.splitlines()
-    assert [line.partition(" ")[0] for line in seen if _healthy(line, first)] == [*versions] * len(entrances), seen
+    asked = [(entrance, version) for entrance in entrances for version in versions]
+    assert len(seen) == len(asked), f"{len(seen)} of {len(asked)} requests were answered within 60 s"
+    bad = [
+        f"{entrance} answers a request over HTTP/{version} with {_spoken(answer)}"
+        for (entrance, version), answer in zip(asked, seen, strict=True)
+        if answer.partition(" ")[0] != version or not _healthy(answer, first)
+    ]
+    assert not bad, f"requests for the health page of {first.name}: {'; '.join(bad)}"
 
 
 def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
@@ -58,8 +65,13 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
     requests = [_health(stack, _address(here), one) + " -w '%{url} %{http_code}'" for one in services]
     script = "".join(_await(request, one) for request, one in zip(requests, services, strict=True))
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
-    assert len(answers) == len(requests)
-    assert all(_healthy(answer, one) for answer, one in zip(answers, services, strict=True)), answers
+    assert len(answers) == len(requests), f"{len(answers)} of {len(requests)} requests were answered within 60 s"
+    bad = [
+        f"{one.name} ({answer.rpartition(' ')[0]}) answers {_status(answer)}"
+        for answer, one in zip(answers, services, strict=True)
+        if not _healthy(answer, one)
+    ]
+    assert not bad, f"requests through {here.name}: {'; '.join(bad)}"
 
 
 def test_every_balancer_serves_the_static_files_of_releases_itself(here: Host, stack: Stack, host: Any) -> None:
@@ -83,28 +95,37 @@ def test_every_balancer_serves_the_static_files_of_releases_itself(here: Host, s
             )
             answer = host.run("sh -c %s", f"{request} -f | cmp - {shlex.quote(f'{folder}/{name}')}")
             closed = one.service in in_maintenance or any(route.closed for route in one.routes)
-            assert closed or answer.rc == 0, f"{one.static}{name}: {answer.stdout}{answer.stderr}"
+            assert closed or answer.rc == 0, (
+                f"{here.name} does not serve {one.static}{name} as it is on its disk: {answer.stdout}{answer.stderr}"
+            )
 
 
-def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
+def test_requests_go_to_every_application_host(here: Host, stack: Stack, host: Any) -> None:
     """Allow thirty seconds: a restarted host must pass two checks before it is used again."""
-    wanted = sorted(
-        f"{service.name} {app.name} {endpoint(app.address, service.port)} up"
+    wanted = {
+        f"{service.name} {app.name} {endpoint(app.address, service.port)} up": (
+            f"{service.name} on {app.name} ({endpoint(app.address, service.port)})"
+        )
         for service in served(stack)
         for app in stops.served_by(stack, service)
-    )
-    seen: list[str] = []
+    }
+    unused: list[str] = []
     for _ in range(60):
-        seen = sorted(host.check_output("/etc/plainstack/balancer/upstreams status").splitlines())
-        if set(wanted) <= {*seen}:
+        seen = {*host.check_output("/etc/plainstack/balancer/upstreams status").splitlines()}
+        unused = [what for line, what in wanted.items() if line not in seen]
+        if not unused:
             return
         time.sleep(0.5)
-    raise AssertionError(seen)
+    raise AssertionError(
+        f"{here.name} sends no requests to {', '.join(unused)}, because the health page did not answer as it should"
+    )
 
 
 def test_plain_http_is_redirected_to_https(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     request = f"{_curl(stack, _address(here), '/any?page=2', 'http')} -w '%{{http_code}} %{{redirect_url}}'"
-    assert peer(_neighbour(stack, here).name).run(request).stdout == f"308 https://{site.name(stack)}/any?page=2"
+    wanted = f"308 https://{site.name(stack)}/any?page=2"
+    answer = peer(_neighbour(stack, here).name).run(request).stdout
+    assert answer == wanted, f"{here.name} answers a request without TLS with {answer!r}; it should be {wanted!r}"
 
 
 def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
@@ -115,8 +136,13 @@ def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer:
         f"curl -s -m 20 -o /dev/null -w '%{{http_code}} ' -H 'Host: stranger.invalid' http://{address}/;"
         f" curl -sk -m 20 -o /dev/null --resolve stranger.invalid:443:{address} https://stranger.invalid/; echo $?"
     )
+    status, _, code = answer.stdout.partition(" ")
+    assert status == "421", f"{here.name} answers a request for stranger.invalid with {status}; it should be 421"
     failed_handshake = "35"
-    assert answer.stdout.split() == ["421", failed_handshake]
+    assert code.strip() == failed_handshake, (
+        f"{here.name} does not refuse a TLS handshake for stranger.invalid: curl ended with {code.strip()},"
+        f" not {failed_handshake}"
+    )
 
 
 def test_the_certificate_that_is_served_has_20_days_left_or_that_part_of_90_days(
@@ -128,9 +154,10 @@ def test_the_certificate_that_is_served_has_20_days_left_or_that_part_of_90_days
         endpoint(address, 443),
         site.name(stack),
     )
-    assert answer.rc == 0, answer.stderr
+    assert answer.rc == 0, f"{here.name} shows no certificate for {site.name(stack)}: {answer.stderr}"
     begin, end = (ssl.cert_time_to_seconds(line.partition("=")[2]) for line in answer.stdout.splitlines())
-    assert end - time.time() > min(20 * 86400, (end - begin) * 20 / 90), answer.stdout
+    left, least = end - time.time(), min(20 * 86400, (end - begin) * 20 / 90)
+    assert left > least, f"the certificate expires in {left / 86400:.1f} days; {least / 86400:.1f} should be left"
 
 
 _OLD_CIPHERS = "AES128-SHA:AES256-SHA256:AES128-GCM-SHA256:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"
@@ -149,13 +176,23 @@ def test_only_tls_1_2_and_1_3_with_forward_secrecy_are_offered(here: Host, stack
     asks = f"openssl s_client -brief -connect {endpoint(_address(here), 443)} -servername {site.name(stack)}"
     says = "grep -oE 'Protocol version: [A-Za-z0-9.]+|alert [a-z ]+' | head -n 1"
     script = "\n".join(f"timeout 30 {asks} {options} </dev/null 2>&1 | {says}" for options in _TLS)
-    assert host.run("sh -c %s", script).stdout.splitlines() == [*_TLS.values()]
+    seen = host.run("sh -c %s", script).stdout.splitlines()
+    assert len(seen) == len(_TLS), f"openssl got {len(seen)} of {len(_TLS)} answers from {here.name}"
+    bad = [
+        f"openssl s_client {options} gets {said!r} instead of {wanted!r}"
+        for (options, wanted), said in zip(_TLS.items(), seen, strict=True)
+        if said != wanted
+    ]
+    assert not bad, f"connections to {here.name}: {'; '.join(bad)}"
 
 
 def test_the_status_pages_answer_on_loopback_only(
     here: Host, stack: Stack, host: Any, peer: Callable[[str], Any]
 ) -> None:
-    assert host.run("curl -fsS -m 20 http://127.0.0.1:8081/stub_status").stdout.startswith("Active connections")
+    page = host.run("curl -fsS -m 20 http://127.0.0.1:8081/stub_status")
+    assert page.stdout.startswith("Active connections"), (
+        f"http://127.0.0.1:8081/stub_status does not answer on {here.name}: {page.stdout[:200]}{page.stderr}"
+    )
     neighbour = _neighbour(stack, here)
     if neighbour.name == here.name:
         pytest.skip("the stack has no other host")
@@ -163,7 +200,9 @@ def test_the_status_pages_answer_on_loopback_only(
         f"timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/8081 && echo {address} answers'"
         for address in map(str, here.addresses)
     )
-    assert peer(neighbour.name).run(f"{tries} & wait").stdout == ""
+    answers = peer(neighbour.name).run(f"{tries} & wait").stdout.split("\n")
+    reached = [line.removesuffix(" answers") for line in answers if line]
+    assert not reached, f"{neighbour.name} reaches the status page at port 8081 of {', '.join(reached)}"
 
 
 @pytest.mark.once
@@ -178,13 +217,20 @@ def test_exactly_one_balancer_holds_each_virtual_address_and_reports_it(
 
 def _held_once(stack: Stack, address: str, peer: Callable[[str], Any]) -> None:
     balancers = [balancer.name for balancer in stack.with_role("balancer")]
+    seen: dict[str, str] = {}
     # The hosts are asked one after another, so the address may move in between.
     for _ in range(20):
         seen = {name: _holds(peer(name), address) for name in balancers}
         if sorted(seen.values()) == [*["0 0"] * (len(balancers) - 1), "1 1"]:
             return
         time.sleep(0.5)
-    raise AssertionError(f"{address}: one host should have '1 1' (holds it, reports it), the others '0 0': {seen}")
+    holding, reporting = (
+        [name for name, answer in seen.items() if answer.split()[place : place + 1] == ["1"]] for place in (0, 1)
+    )
+    raise AssertionError(
+        f"one balancer should hold and report {address}: held by {' and '.join(holding) or 'none'}, reported by"
+        f" {' and '.join(reporting) or 'none'}"
+    )
 
 
 def _holds(host: Any, address: str) -> str:
@@ -214,6 +260,18 @@ def _await(request: str, service: Served) -> str:
 def _healthy(answer: str, service: Served) -> bool:
     status = answer.rpartition(" ")[2]
     return any(fnmatch.fnmatchcase(status, pattern) for pattern in service.health.statuses)
+
+
+def _status(answer: str) -> str:
+    """Return the status of an answer in words; curl writes 000 if there was none."""
+    status = answer.rpartition(" ")[2]
+    return "nothing" if status in ("", "000") else status
+
+
+def _spoken(answer: str) -> str:
+    """Return the status of an answer, and the version of HTTP in which it was sent."""
+    status = _status(answer)
+    return status if status == "nothing" else f"{status} over HTTP/{answer.partition(' ')[0]}"
 
 
 def _address(balancer: Host) -> str:

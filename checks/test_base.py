@@ -45,13 +45,17 @@ def facts(stack: Stack, _here: Host) -> dict[str, str]:
 
 def test_hosts_find_each_other_by_name(facts: Mapping[str, str], stack: Stack) -> None:
     """Every host name in the inventory resolves to the address in the inventory."""
-    assert dict(line.split() for line in facts["addresses"].splitlines()) == {
-        name: str(peer.address) for name, peer in stack.hosts.items()
-    }
+    seen = dict(line.split() for line in facts["addresses"].splitlines())
+    wrong = [
+        f"{name} is {seen.get(name, 'unknown')} instead of {peer.address}"
+        for name, peer in stack.hosts.items()
+        if seen.get(name) != str(peer.address)
+    ]
+    assert not wrong, f"names that do not resolve to the addresses of the inventory: {'; '.join(wrong)}"
 
 
 def test_the_host_has_its_name_from_the_inventory(facts: Mapping[str, str], here: Host) -> None:
-    assert facts["name"] == here.name
+    assert facts["name"] == here.name, f"the host calls itself {facts['name']!r} instead of {here.name!r}"
 
 
 def test_the_clock_is_right_and_in_utc(host: Any) -> None:
@@ -59,8 +63,9 @@ def test_the_clock_is_right_and_in_utc(host: Any) -> None:
     asked = time.time()
     seconds, zone = host.check_output("date '+%s.%N %Z'").split()
     answered = time.time()
-    assert asked - 1 <= float(seconds) <= answered + 1
-    assert zone == "UTC"
+    apart = max(asked - float(seconds), float(seconds) - answered)
+    assert apart <= 1, f"the clocks of the host and of this machine are {apart:.1f} s apart"
+    assert zone == "UTC", f"the time zone of the host is {zone} instead of UTC"
 
 
 def test_sshd_accepts_no_passwords(facts: Mapping[str, str], stack: Stack) -> None:
@@ -72,7 +77,12 @@ def test_sshd_accepts_no_passwords(facts: Mapping[str, str], stack: Stack) -> No
         "clientaliveinterval": "5",
     }
     settings = dict(line.split(maxsplit=1) for line in facts["sshd"].splitlines() if " " in line)
-    assert {key: settings.get(key) for key in wanted} == wanted
+    wrong = [
+        f"{key} is {settings.get(key, 'unset')} instead of {value}"
+        for key, value in wanted.items()
+        if settings.get(key) != value
+    ]
+    assert not wrong, f"sshd has other settings than it should: {'; '.join(wrong)}"
 
 
 def test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certificate(
@@ -84,18 +94,28 @@ def test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certifi
     scraper = peer(scrapers[0].name)
     output = scraper.run(_SCRAPE, endpoint(here.address, NODE_EXPORTER_PORT), here.name).stdout
     answered, _, refused = output.partition("---\n")
-    assert answered, "no metrics"
-    assert "node_" not in refused
-    assert "certificate required" in refused
+    where = f"the node exporter of {here.name} (port {NODE_EXPORTER_PORT})"
+    assert answered, f"{scrapers[0].name} gets no metrics from {where}"
+    assert "node_" not in refused, f"{where} answers {scrapers[0].name} without a client certificate"
+    assert "certificate required" in refused, (
+        f"{where} should refuse a client without a certificate, and says: {refused.strip()[-200:] or 'nothing'}"
+    )
 
 
 def test_security_updates_are_installed_automatically(facts: Mapping[str, str]) -> None:
     """apt takes automatic updates only from Debian Security and from the sources that Plainstack added."""
-    assert facts["timers"] == "active\nactive"
+    states = facts["timers"].split()
+    assert states == ["active", "active"], (
+        f"apt-daily.timer and apt-daily-upgrade.timer should be active, and are {' and '.join(states) or 'unknown'}"
+    )
     settings = facts["apt"]
-    assert 'APT::Periodic::Unattended-Upgrade "1";' in settings
-    assert 'Unattended-Upgrade::Automatic-Reboot "false";' in settings
+    for wanted_setting in ('APT::Periodic::Unattended-Upgrade "1";', 'Unattended-Upgrade::Automatic-Reboot "false";'):
+        assert wanted_setting in settings, f"apt-config dump lacks the line: {wanted_setting}"
     wanted = [f"site={urlsplit(uri).hostname}" for uri in facts["sources"].split()]
     patterns = re.findall(r'^Unattended-Upgrade::Origins-Pattern:: "(.*)";$', settings, re.MULTILINE)
-    assert "label=Debian-Security" in "".join(patterns[:1])
-    assert sorted(patterns[1:]) == sorted(wanted)
+    first, *others = patterns or ["nothing"]
+    assert "label=Debian-Security" in first, f"automatic updates come from {first}, not from Debian Security first"
+    assert sorted(others) == sorted(wanted), (
+        f"besides Debian Security, automatic updates come from {', '.join(others) or 'nothing'} instead of"
+        f" {', '.join(wanted) or 'nothing'}"
+    )

@@ -36,17 +36,23 @@ def facts(_stack: Stack, here: Host) -> dict[str, str]:
 
 def test_no_secret_of_the_cache_is_readable_by_others(facts: Mapping[str, str]) -> None:
     modes = {path: mode for mode, _, path in (line.partition(" ") for line in facts["modes"].splitlines())}
-    assert modes.keys() == {*_SECRETS}
-    assert all(mode.endswith("0") for mode in modes.values()), modes
+    missing = [path for path in _SECRETS if path not in modes]
+    assert not missing, f"files or folders that are missing: {', '.join(missing)}"
+    readable = [f"{path} has the mode {mode}" for path, mode in modes.items() if not mode.endswith("0")]
+    assert not readable, f"others can read a secret: {'; '.join(readable)}"
 
 
 def test_the_cache_answers_only_with_encryption_and_a_password(facts: Mapping[str, str]) -> None:
-    assert "NOAUTH" in facts["anybody"]
-    assert "PONG" not in facts["unencrypted"]
+    assert "NOAUTH" in facts["anybody"], (
+        f"Valkey should refuse a client without a password (NOAUTH), and says: {facts['anybody'] or 'nothing'}"
+    )
+    assert "PONG" not in facts["unencrypted"], f"Valkey answers without encryption: {facts['unencrypted']}"
 
 
 def test_the_memory_of_the_cache_is_limited(facts: Mapping[str, str]) -> None:
-    assert int(facts["policy"].split()[-1]) > 0
+    limit = (facts["policy"].split() or ["unknown"])[-1]
+    size = int(limit) if limit.isdigit() else 0
+    assert size > 0, f"Valkey's maxmemory is {limit}; it should be more than 0"
 
 
 @pytest.mark.once
@@ -59,18 +65,20 @@ def test_exactly_one_host_is_the_primary_of_the_cache_and_the_others_are_its_rep
     for name in hosts:
         assert peer(name).run(script).succeeded, f"{name} is neither the primary nor connected to it"
     seen = {name: peer(name).check_output(f"{_CLI} info replication") for name in hosts}
-    assert sum("role:master" in text for text in seen.values()) == 1, seen
+    leading = [name for name, text in seen.items() if "role:master" in text]
+    assert len(leading) == 1, f"one host should be the primary of the cache: {' and '.join(leading) or 'none is'}"
 
 
 @pytest.mark.once
 def test_what_is_written_to_the_primary_of_the_cache_is_on_every_host(stack: Stack, peer: Callable[[str], Any]) -> None:
     hosts = [host.name for host in stack.with_role("cache")]
     seen = {name: peer(name).check_output(f"{_CLI} info replication") for name in hosts}
-    (primary,) = [name for name, text in seen.items() if "role:master" in text]
-    peer(primary).check_output(f"{_CLI} set plainstack:verify 1 ex 60")
+    leading = [name for name, text in seen.items() if "role:master" in text]
+    assert len(leading) == 1, f"one host should be the primary of the cache: {' and '.join(leading) or 'none is'}"
+    peer(leading[0]).check_output(f"{_CLI} set plainstack:verify 1 ex 60")
     written = f"timeout 60 sh -c 'until {_CLI} exists plainstack:verify | grep -q 1; do sleep 0.2; done'"
     for name in hosts:
-        assert peer(name).run(written).succeeded, f"not on {name} after 60 s"
+        assert peer(name).run(written).succeeded, f"a key set on {leading[0]} is not on {name} after 60 s"
 
 
 def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
@@ -86,4 +94,4 @@ def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
         f" https://{here.name}:9121/metrics"
     )
     found = peer(scraper).run(f"timeout 60 sh -c \"until {fetch} | grep -qx 'redis_up 1'; do sleep 0.5; done\"")
-    assert found.succeeded, "no 'redis_up 1' within 60 s"
+    assert found.succeeded, f"{scraper} reads no 'redis_up 1' from https://{here.name}:9121/metrics within 60 s"

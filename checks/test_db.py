@@ -52,37 +52,49 @@ def test_exactly_one_host_is_primary_and_every_other_one_streams_from_it(
             _await_streaming(peer(member.name))
     everybody = _observe(stack, peer)
     leading = primaries(everybody)
-    assert len(leading) == 1, everybody
+    states = ", ".join(f"{member.name} is {member.described}" for member in everybody)
+    assert len(leading) == 1, f"there should be one primary: {states}"
     for member in everybody:
-        assert member.system_identifier == leading[0].system_identifier, everybody
+        assert member.system_identifier == leading[0].system_identifier, (
+            f"{member.name} has the data of another cluster than the primary {leading[0].name}"
+        )
         if member is not leading[0]:
-            assert (member.state, member.upstream) == ("standby", leading[0].name), everybody
+            assert member.state == "standby", f"{member.name} should be a replica: {states}"
+            assert member.upstream == leading[0].name, (
+                f"{member.name} streams from {member.upstream or 'nowhere'} instead of the primary {leading[0].name}"
+            )
 
 
 @pytest.mark.once
 def test_a_row_written_on_the_primary_is_on_every_replica(stack: Stack, peer: Callable[[str], Any]) -> None:
     everybody = _observe(stack, peer)
-    (primary,) = primaries(everybody)
+    leading = primaries(everybody)
+    states = ", ".join(f"{member.name} is {member.described}" for member in everybody)
+    assert len(leading) == 1, f"there should be one primary: {states}"
     write = (
         "insert into plainstack.heartbeat values ('verify', clock_timestamp())"
         " on conflict (host) do update set at = excluded.at returning at"
     )
-    written = peer(primary.name).check_output(f"{_PSQL}c %s", write)
+    written = peer(leading[0].name).check_output(f"{_PSQL}c %s", write)
     for member in everybody:
         query = f"select 1 from plainstack.heartbeat where host = 'verify' and at >= '{written}'"
         wait = f"timeout 30 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s"
-        assert peer(member.name).run(wait, query).succeeded, f"not on {member.name} after 30 s"
+        assert peer(member.name).run(wait, query).succeeded, (
+            f"a row written on {leading[0].name} is not on {member.name} after 30 s"
+        )
 
 
 def test_data_is_checksummed(facts: Mapping[str, str]) -> None:
-    assert facts["checksums"] == "on"
+    assert facts["checksums"] == "on", f"data_checksums is {facts['checksums'] or 'unknown'}; it should be on"
 
 
 def test_no_secret_of_the_database_is_readable_by_others(facts: Mapping[str, str]) -> None:
     """The secrets are passwords, their verifiers, the server's key and the data itself."""
     modes = {path: mode for mode, _, path in (line.partition(" ") for line in facts["secrets"].splitlines())}
-    assert modes.keys() == {*_SECRETS}
-    assert all(mode.endswith("0") for mode in modes.values()), modes
+    missing = [path for path in _SECRETS if path not in modes]
+    assert not missing, f"files or folders that are missing: {', '.join(missing)}"
+    readable = [f"{path} has the mode {mode}" for path, mode in modes.items() if not mode.endswith("0")]
+    assert not readable, f"others can read a secret: {'; '.join(readable)}"
 
 
 def test_a_peer_can_connect_only_with_encryption_and_the_right_password(
@@ -102,13 +114,17 @@ def test_a_peer_can_connect_only_with_encryption_and_the_right_password(
         )
         .stdout
     )
-    right, unencrypted, wrong = output.split("---\n")
-    assert right == "1\n"
-    assert "no encryption" in unencrypted
-    assert "password authentication failed" in wrong
+    right, unencrypted, wrong = (said.strip() for said in output.split("---\n"))
+    assert right == "1", f"{others[0]} cannot connect to {here.name} with the right password: {right[-300:]}"
+    assert "no encryption" in unencrypted, (
+        f"{here.name} should refuse {others[0]} without encryption, and says: {unencrypted[-300:]}"
+    )
+    assert "password authentication failed" in wrong, (
+        f"{here.name} should refuse {others[0]} with a wrong password, and says: {wrong[-300:]}"
+    )
 
 
-def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
+def test_the_exporter_of_the_database_reports_that_postgresql_is_up(
     here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     """Ask from a monitoring host, with the client certificate that Prometheus uses."""
@@ -120,4 +136,4 @@ def test_the_exporter_of_the_cache_reports_that_valkey_is_up(
         f" -verify_hostname {here.name} 2>&1"
     )
     found = peer(scraper).run(f"timeout 60 sh -c \"until {fetch} | grep -qx 'pg_up 1'; do sleep 0.5; done\"")
-    assert found.succeeded, "no 'pg_up 1' within 60 s"
+    assert found.succeeded, f"{scraper} reads no 'pg_up 1' from port 9187 of {here.name} within 60 s"

@@ -48,7 +48,15 @@ def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(facts: Mappin
     if stack.settings(Firewall).foreign == "keep":
         seen = [line for line in seen if not line.startswith(("-P FORWARD", "-P OUTPUT"))]
         policies = policies[:1]
-    assert seen in [["active", "enabled", *policies * versions, "intact"] for versions in (1, 2)]
+    wanted = ["active", "enabled", *policies]
+    assert seen[:2] == wanted[:2], (
+        f"plainstack-firewall should be active and enabled, and is {' and '.join(seen[:2]) or 'unknown'}"
+    )
+    assert seen[-1] == "intact", "the loaded rules are not those of the deploy: inv deploy loads them again"
+    loaded = [line for line in seen if line.startswith("-P")]
+    assert loaded in (policies, policies * 2), (
+        f"the policies of the packet filter are {', '.join(loaded) or 'unknown'} instead of {', '.join(policies)}"
+    )
 
 
 def test_exactly_the_ports_that_are_offered_to_a_host_are_open_to_it(
@@ -67,7 +75,17 @@ def test_exactly_the_ports_that_are_offered_to_a_host_are_open_to_it(
         return {int(port) for port in peer(name).run("timeout 60 bash -c %s", script).stdout.split()}
 
     with ThreadPoolExecutor() as pool:
-        assert dict(zip(wanted, pool.map(let_in, wanted), strict=True)) == wanted
+        seen = dict(zip(wanted, pool.map(let_in, wanted), strict=True))
+    bad = [
+        f"{name} {verb} {', '.join(map(str, sorted(ports)))}"
+        for name in wanted
+        for verb, ports in (
+            ("does not reach", wanted[name] - seen[name]),
+            ("reaches, and should not,", seen[name] - wanted[name]),
+        )
+        if ports
+    ]
+    assert not bad, f"ports of {here.name}: {'; '.join(bad)}"
 
 
 def knock(address: str, wanted: Iterable[int], unwanted: Iterable[int]) -> str:

@@ -68,7 +68,9 @@ def test_every_target_of_prometheus_is_up(host: Any, here: Host, network: Networ
         bad = {key: target["lastError"] for key, target in seen.items() if target["health"] != "up"}
         return bad | dict.fromkeys(wanted - seen.keys(), "unknown to Prometheus")
 
-    assert down(_ask(host, "targets?state=active", lambda answer: not down(answer))) == {}
+    bad = down(_ask(host, "targets?state=active", lambda answer: not down(answer)))
+    reasons = [f"{job} of {instance} ({reason})" for (job, instance), reason in bad.items()]
+    assert not bad, f"Prometheus cannot read {'; '.join(reasons)}"
 
 
 def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, network: Network) -> None:
@@ -81,7 +83,9 @@ def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, networ
         missing = dict.fromkeys(wanted.keys() - loaded.keys(), "not loaded")
         return failing | missing | dict.fromkeys(loaded.keys() - wanted.keys(), "not a rule of this stack")
 
-    assert bad(_ask(host, "rules", lambda answer: not bad(answer))) == {}
+    found = bad(_ask(host, "rules", lambda answer: not bad(answer)))
+    reasons = [f"{name} ({reason or 'not evaluated yet'})" for name, reason in found.items()]
+    assert not found, f"rules that do not work: {'; '.join(reasons)}"
 
 
 def test_every_metric_that_a_rule_reads_exists(host: Any, here: Host, network: Network) -> None:
@@ -89,7 +93,8 @@ def test_every_metric_that_a_rule_reads_exists(host: Any, here: Host, network: N
     expressions = " ".join(_rules(here, network).values())
     wanted = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expressions))) - _RARE
     known = _ask(host, "label/__name__/values", lambda answer: wanted <= set(answer))
-    assert wanted - set(known) == set()
+    missing = sorted(wanted - set(known))
+    assert not missing, f"rules read metrics that Prometheus does not have: {', '.join(missing)}"
 
 
 def test_alerts_reach_the_alertmanager(host: Any) -> None:
@@ -104,11 +109,14 @@ def test_no_other_host_reaches_prometheus_or_the_alertmanager(
 ) -> None:
     """They have no authentication and are reached through an SSH tunnel."""
     listening = host.check_output(f"for port in {_PORTS}; do ss -Hltn sport = :$port; done | awk '{{print $4}}'")
-    assert {line.rpartition(":")[0] for line in listening.splitlines()} == {"127.0.0.1"}
+    open_to_others = [line for line in listening.splitlines() if line.rpartition(":")[0] != "127.0.0.1"]
+    assert listening, f"nothing listens on the ports {_PORTS}"
+    assert not open_to_others, f"these should listen on 127.0.0.1 only: {', '.join(open_to_others)}"
     others = [name for name in stack.hosts if name != here.name]
     if not others:
         pytest.skip("the stack has no other host")
     knock = (
         f'for port in {_PORTS}; do timeout 2 bash -c "</dev/tcp/{here.address}/$port" 2>/dev/null && echo $port & done'
     )
-    assert peer(others[0]).check_output(f"{knock}; wait") == ""
+    reached = peer(others[0]).check_output(f"{knock}; wait").split()
+    assert not reached, f"{others[0]} reaches the ports {', '.join(reached)} of {here.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import PlainstackError
+
+# Such as "Use -v to get more diff" and "...Full output truncated (3 lines hidden), use '-vv' to show".
+_ADVICE = re.compile(r"\b[Uu]se '?-v+\b")
 
 # Returns the path to show for a file; None if the file is not a check.
 Shown = Callable[[Path], str | None]
@@ -55,4 +59,13 @@ def _named(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+    """Return what an error says, without pytest's advice about its own options.
+
+    Pytest adds the values of an assertion's expression to its message. A check with a message has said it all.
+    """
+    message, _, values = str(error).strip().partition("\nassert ")
+    if isinstance(error, AssertionError) and values and not message.startswith("assert "):
+        # Pytest indents the further lines of a message.
+        return message.replace("\n  ", "\n")
+    lines = [line for line in str(error).strip().splitlines() if not _ADVICE.search(line)]
+    return "\n".join(lines).strip() or type(error).__name__

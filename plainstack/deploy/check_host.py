@@ -1,4 +1,4 @@
-"""A Testinfra backend that uses Plainstack's open sessions."""
+"""Testinfra's host over Plainstack's open sessions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from testinfra.backend.base import BaseBackend, CommandResult
+from testinfra.host import Host
 
 from plainstack.ssh.connections import Sessions
+from plainstack.wording import shortened
 
 LONGEST = 120
 # The most commands to run on one host at once, for its own checks and those of other hosts. Its sshd accepts 30
@@ -31,3 +33,22 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         with self._turn:
             output = self._sessions.to(self._name).script(line, timeout=LONGEST, step="check")
         return self.result(output.code, self.encode(line), output.out.encode(), output.err.encode())
+
+
+class CheckedHost(Host):  # type: ignore[misc]  # testinfra has no types
+    """A host whose failed commands are reported in words."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        super().__init__(backend)
+        self._name = name
+
+    def check_output(self, command: str, *args: str, **options: Any) -> str:
+        """Return what a command prints, without the last newline; a command that fails fails the check."""
+        done = self.run(command, *args, **options)
+        if done.rc != 0:
+            line = shortened(self.backend.get_command(command, *args))
+            said = (done.stderr or done.stdout).strip()
+            raise AssertionError(
+                f"{self._name}: `{line}` ended with exit code {done.rc}: {said or 'it printed nothing'}"
+            )
+        return str(done.stdout.rstrip("\r\n"))

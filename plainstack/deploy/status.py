@@ -8,7 +8,7 @@ from dataclasses import field
 from plainstack.dataclass import dataclass
 from plainstack.deploy.observe import View
 from plainstack.engine.kinds.unit import Kept
-from plainstack.engine.observed import Observed
+from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.role import Role, hosts_of
 from plainstack.inventory.stack import Stack
 from plainstack.services import stops
@@ -70,19 +70,42 @@ def _row(stack: Stack, view: View, name: str) -> Row:
         row.problems.append(view.failed[name].reason)
         return row
     wanted, down = units_down(view.observed[name])
-    row.units = f"{len(wanted) - len(down)}/{len(wanted)} up" if wanted else "not deployed"
-    row.problems += down
+    failed = _failed_runs(view.observed[name])
+    row.units = f"{len(wanted) - len({*down, *failed})}/{len(wanted)} up" if wanted else "not deployed"
+    row.problems += [f"{unit} is {state}" for unit, state in down.items()]
+    row.problems += [f"the last run of {timer} failed: inv logs {_known_as(timer)} --host={name}" for timer in failed]
     if view.observed[name].lock:
         row.problems.append(f"a run is at work: {view.observed[name].lock}")
     return row
 
 
-def units_down(seen: Observed) -> tuple[list[str], list[str]]:
-    """Return the names of Plainstack's units that should run on a host, and a sentence for each that does not."""
-    ours = {entry.name: entry for entries in seen.manifest.values() for entry in entries if entry.kind == "unit"}
-    wanted = [name for name, entry in ours.items() if Kept.of(entry).running]
-    down = [name for name in wanted if seen.units.get(name) is None or seen.units[name].active != "active"]
-    return wanted, [f"{name} is {seen.units[name].active if name in seen.units else 'missing'}" for name in down]
+def units_down(seen: Observed) -> tuple[list[str], dict[str, str]]:
+    """Return the names of Plainstack's units and timers that should run on a host, and the state of those that do not.
+
+    A timer that waits for its next time runs, however its last run ended.
+    """
+    wanted = [entry.name for entry in _units(seen, "unit") if Kept.of(entry).running]
+    wanted += [entry.name for entry in _units(seen, "timer")]
+    states = {name: seen.units[name].active if name in seen.units else "missing" for name in wanted}
+    return [*states], {name: state for name, state in states.items() if state != "active"}
+
+
+def _failed_runs(seen: Observed) -> list[str]:
+    """Return the timers of a host whose last run failed; one that is under way has not."""
+    return [
+        entry.name
+        for entry in _units(seen, "timer")
+        if (started := seen.units.get(f"{entry.name.removesuffix('.timer')}.service")) and started.active == "failed"
+    ]
+
+
+def _units(seen: Observed, kind: str) -> list[Entry]:
+    ours = {entry.name: entry for entries in seen.manifest.values() for entry in entries if entry.kind == kind}
+    return [*ours.values()]
+
+
+def _known_as(timer: str) -> str:
+    return timer.removeprefix("plainstack-").removesuffix(".timer")
 
 
 def table(found: Sequence[Row]) -> tuple[Sequence[str], list[tuple[str, ...]]]:

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 from _pytest.config import ConftestImportFailure, _prepareconfig
-from testinfra.host import Host as TestinfraHost
 
 from plainstack.deploy import check_errors
 from plainstack.deploy.check_facts import Facts, gather
 from plainstack.deploy.check_fixtures import plugin
-from plainstack.deploy.check_host import Backend
+from plainstack.deploy.check_host import Backend, CheckedHost
 from plainstack.deploy.check_lanes import Lanes, Phase, lanes
 from plainstack.deploy.check_result import CheckResult
 from plainstack.deploy.check_session import alone, options, reporter
@@ -53,7 +52,7 @@ class Verifier:
         self._on_result = on_result
         self._serial = serial
         self.sources = Sources.of(stack.folder)
-        self._testinfra = {name: TestinfraHost(Backend(sessions, name)) for name in stack.hosts}
+        self._testinfra = {name: CheckedHost(Backend(sessions, name), name) for name in stack.hosts}
         self._ended: dict[str, Future[CheckResult | None]] = {}
         self._facts: dict[str, Future[Facts]] = {}
         self._pools: list[ThreadPoolExecutor] = []

@@ -84,7 +84,7 @@ def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
     deployed = set(view.failed)
     for name, seen in view.observed.items():
         wanted, down = units_down(seen)
-        missing[UNITS] += [f"{name}: {sentence}" for sentence in down]
+        missing[UNITS] += [f"{name}: {unit} is {state}" for unit, state in down.items()]
         if wanted:
             deployed.add(name)
     if not deployed:

@@ -85,9 +85,25 @@ def twice(units: Iterable[str]) -> str:
     return f"{show}; sleep 2; echo =; {show}"
 
 
-def working(states: str) -> int:
-    """Return how many units run or have ended successfully; `states` is one of the two outputs in that of `twice`."""
-    return states.count("SubState=running") + states.count("SubState=exited")
+def idle(states: str) -> list[str]:
+    """Return what is wrong with each unit that neither runs nor has ended well, from one of the outputs of `twice`."""
+    return [
+        f"{unit} is {shown.get('ActiveState')} ({shown.get('SubState')})"
+        for unit, shown in _shown(states).items()
+        if shown.get("SubState") not in ("running", "exited")
+    ]
+
+
+def changed(before: str, after: str) -> list[str]:
+    """Return the units whose states differ in the two outputs of `twice`."""
+    known = _shown(before)
+    return [unit for unit, shown in _shown(after).items() if shown != known.get(unit)]
+
+
+def _shown(states: str) -> dict[str, dict[str, str]]:
+    """Return what `systemctl show` says, by unit; an empty line separates the units."""
+    units = [dict(line.split("=", 1) for line in part.splitlines()) for part in states.strip().split("\n\n")]
+    return {shown["Id"]: shown for shown in units if "Id" in shown}
 
 
 def watched(running: Mapping[str, Process]) -> list[str]:

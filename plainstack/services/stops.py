@@ -71,6 +71,16 @@ def units_on(stack: Stack, host: Host) -> list[str]:
     ]
 
 
+def started_by_timers(stack: Stack, host: Host) -> list[str]:
+    """Return the names of the units that the timers of a host start; stopped timers are left out."""
+    return [
+        processes.unit(service, name)
+        for service, settings in stack.services.items()
+        for name, timer in settings.timers.items()
+        if host in processes.timer_hosts(stack, service, timer) and name not in names(stack, service, host)
+    ]
+
+
 def served_by(stack: Stack, one: Served) -> list[Host]:
     """Return the hosts on which a served process is not stopped."""
     return [host for host in one.hosts if one.process not in names(stack, one.service, host)]

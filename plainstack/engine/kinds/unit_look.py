@@ -15,7 +15,11 @@ from plainstack.errors import PlainstackError
 _SCRIPT = r"""
 set -- {names}
 named {left}
-for unit in $named; do
+units=$named
+# How the last run of a timer ended is the state of what it starts.
+named timer ''
+for timer in $named; do units="$units $timer ${{timer%.timer}}.service"; done
+for unit in $units; do
     case " $* " in *" $unit "*) ;; *) set -- "$@" "$unit" ;; esac
 done
 [ $# = 0 ] || {{

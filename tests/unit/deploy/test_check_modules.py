@@ -14,6 +14,7 @@ from _pytest.pathlib import make_numbered_dir_with_cleanup
 
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
+from plainstack.ssh.session import Output
 from tests.unit.deploy.checking import ASKING, asking_here, checked
 from tests.waiting import PATIENCE
 
@@ -222,6 +223,37 @@ def test_a_failed_comparison_shows_how_its_sides_differ(
     )
     results = checked(stack, vault, lambda *_: "same\nseen\n", ["db1", "db2"])
     assert ["At index 1 diff: 'seen' != 'wanted'" in one.why for one in results] == [True, True]
+
+
+def test_advice_about_the_options_of_pytest_is_not_shown(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("_pytest.assertion.util._reprcompare", None)
+    (checks / "test_long.py").write_text(
+        'ROLE = "base"\ndef test_list(host):\n    assert host.run("x").stdout.split() == ["a"]\n'
+        'def test_text(host):\n    assert host.run("x").stdout == "x\\n" * 50\n'
+    )
+    results = checked(stack, vault, lambda *_: "a b c d\n" * 40, ["db1"])
+    assert [(one.passed, one.why.startswith("assert ")) for one in results] == [(False, True)] * 2
+    assert not [line for one in results for line in one.why.splitlines() if "-v" in line]
+
+
+def test_the_message_of_an_assertion_is_all_that_is_said(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("_pytest.assertion.util._reprcompare", None)
+    (checks / "test_says.py").write_text(
+        'ROLE = "base"\ndef test_x(host):\n    lines = host.run("x").stdout.split()\n'
+        '    assert all(line == "up" for line in lines), f"not up: {lines[0]}\\nsecond line"\n'
+    )
+    (result,) = checked(stack, vault, lambda *_: "down", ["db1"])
+    assert result.why == "not up: down\nsecond line"
+
+
+def test_a_command_that_fails_in_a_check_is_named_with_what_it_said(checks: Path, stack: Stack, vault: Vault) -> None:
+    (checks / "test_asks.py").write_text('ROLE = "base"\ndef test_x(host):\n    host.check_output("ls %s", "a b")\n')
+    (result,) = checked(stack, vault, lambda *_: Output(2, "", "ls: no such file\n"), ["db1"])
+    assert result.why == "db1: `ls 'a b'` ended with exit code 2: ls: no such file"
 
 
 def test_failures_in_several_threads_do_not_parse_source_code(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
-from plainstack.shipped import ROOT
+from plainstack.shipped import CHECKS, ROOT
 from tests import inventories
 from tests.unit.deploy.checking import checked
 from tests.waiting import PATIENCE
@@ -82,6 +83,84 @@ def test_an_exporter_that_is_silent_or_answers_clients_without_a_certificate_is_
     else:
         with pytest.raises(AssertionError):
             check(stack.hosts["db1"], stack, lambda _name: Scraper())
+
+
+def parsed() -> Mapping[str, ast.Module]:
+    return {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(CHECKS.glob("test_*.py"))}
+
+
+def test_every_assertion_of_the_shipped_checks_says_in_words_what_is_wrong() -> None:
+    """Without a message, or with a bare value as message, `inv verify` would show Python's view of it."""
+    silent = [
+        f"{name}:{node.lineno}"
+        for name, tree in parsed().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert | ast.Raise) and not _words(node)
+    ]
+    assert silent == []
+
+
+def _words(node: ast.Assert | ast.Raise) -> bool:
+    message = node.msg if isinstance(node, ast.Assert) else node.exc
+    if isinstance(message, ast.Call) and message.args:
+        message = message.args[0]
+    while isinstance(message, ast.BinOp):
+        message = message.left
+    parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return any(" " in text.strip() for text in texts)
+
+
+def test_no_two_shipped_checks_have_the_same_name() -> None:
+    """A name is what `inv verify` promises, so that of one role's check is wrong in another role."""
+    names = [
+        node.name
+        for tree in parsed().values()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_balancer_that_does_not_use_a_host_is_reported_with_the_host(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Balancer:
+        def check_output(self, *_: object) -> str:
+            return "web app1 192.168.57.14:8000 up\nweb app2 192.168.57.15:8000 down\n"
+
+    balancer = import_module("checks.test_balancer")
+    monkeypatch.setattr(balancer.time, "sleep", lambda _seconds: None)
+    with pytest.raises(AssertionError) as caught:
+        balancer.test_requests_go_to_every_application_host(stack.hosts["lb1"], stack, Balancer())
+    assert "lb1 sends no requests to web on app2 (" in str(caught.value)
+    assert "app1" not in str(caught.value)
+
+
+TICKING = """
+stack: s
+hosts: {app1: {address: 10.0.0.1, roles: [ROLE]}}
+services: {blog: {source: ".", kind: binary, hosts: ROLE, processes: {web: {command: x}}, timers: {tick: {command: x, calendar: daily}}}}
+"""
+
+
+@pytest.mark.parametrize("role", ["app", "worker"])
+def test_a_timer_whose_last_run_failed_is_reported(role: str) -> None:
+    class Ticking:
+        stdout = ""
+
+        def run(self, command: str) -> Any:
+            assert command == "systemctl is-active plainstack-blog-tick.service"
+            return self
+
+    stack = inventories.parse(TICKING.replace("ROLE", role), "hosts.yaml", Path())
+    module, host = import_module(f"checks.test_{role}"), Ticking()
+    (check,) = [check for name, check in vars(module).items() if name.startswith("test_the_last_run_of_every_timer")]
+    for host.stdout in ("inactive\n", "activating\n", "active\n"):
+        check(host, stack.hosts["app1"], stack)
+    host.stdout = "failed\n"
+    with pytest.raises(AssertionError, match=r"the last run of plainstack-blog-tick\.service failed"):
+        check(host, stack.hosts["app1"], stack)
 
 
 ADDRESSES = {name: str(host.address) for name, host in inventories.load(ROOT / "hosts.yaml").hosts.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.deploy.observe import View
-from plainstack.deploy.status import Row, rows, table
+from plainstack.deploy.status import Row, rows, table, units_down
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.engine.role import Role
 from plainstack.errors import HostFailed
@@ -83,6 +83,54 @@ def test_problems_are_reported_for_the_host_that_has_them(
 ) -> None:
     found = shown(stack, registry, View(stack, observed={**whole(stack), name: seen}))
     assert any(reported.startswith(problem) for reported in found[where].problems), found[where].problems
+
+
+TICK = Entry("timer", "plainstack-web-tick.timer", "abc 644 root root")
+
+
+def ticking(timer: str, service: str) -> Observed:
+    """Return a host with a timer, in these states of the timer and of the unit that it starts."""
+    units = {
+        "plainstack-web-tick.timer": UnitState(active=timer),
+        "plainstack-web-tick.service": UnitState(active=service),
+    }
+    return replace(host(), manifest={**host().manifest, "app": (TICK,)}, units={**host().units, **units})
+
+
+@pytest.mark.parametrize(
+    ("timer", "service", "units", "problems"),
+    [
+        ("active", "inactive", "2/2 up", []),
+        ("active", "activating", "2/2 up", []),
+        (
+            "active",
+            "failed",
+            "1/2 up",
+            ["the last run of plainstack-web-tick.timer failed: inv logs web-tick --host=mon1"],
+        ),
+        ("inactive", "inactive", "1/2 up", ["plainstack-web-tick.timer is inactive"]),
+        (
+            "inactive",
+            "failed",
+            "1/2 up",
+            [
+                "plainstack-web-tick.timer is inactive",
+                "the last run of plainstack-web-tick.timer failed: inv logs web-tick --host=mon1",
+            ],
+        ),
+    ],
+)
+def test_a_timer_is_up_if_it_runs_and_its_last_run_has_not_failed(
+    stack: Stack, registry: Mapping[str, Role], timer: str, service: str, units: str, problems: list[str]
+) -> None:
+    observed = {**whole(stack), "mon1": ticking(timer, service)}
+    row = shown(stack, registry, View(stack, observed=observed))["mon1"]
+    assert (row.units, row.problems) == (units, problems)
+
+
+def test_a_failed_run_of_a_timer_does_not_keep_a_lab_from_being_ready() -> None:
+    """It may have failed because the other hosts were still starting, and a later run corrects that."""
+    assert units_down(ticking("active", "failed")) == (["x.service", "plainstack-web-tick.timer"], {})
 
 
 def test_nothing_is_concluded_about_hosts_that_were_not_observed(stack: Stack, registry: Mapping[str, Role]) -> None:

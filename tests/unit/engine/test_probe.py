@@ -95,6 +95,19 @@ def test_units_accounts_packages_and_sysctls_are_observed(host: Sandbox) -> None
     assert VALUES.of(seen) == {"net.ipv4.x": "1"}
 
 
+def test_the_unit_that_a_timer_starts_is_observed(host: Sandbox) -> None:
+    lines = [Entry("timer", "old.timer", "state").line(), Entry("unit", "debian.timer", "state").line()]
+    host.write("/var/lib/plainstack/manifest/app", "\n".join(lines) + "\n")
+    for name in ("active/old.timer", "failed/old.service", "failed/debian.service"):
+        (host.root / "systemd" / name).touch()
+    seen = host.observe([])
+    assert {name: unit.active for name, unit in seen.units.items()} == {
+        "old.timer": "active",
+        "old.service": "failed",
+        "debian.timer": "inactive",
+    }
+
+
 def test_resources_in_the_manifest_are_observed_even_if_no_longer_declared(host: Sandbox) -> None:
     """Otherwise it could not be removed."""
     lines = [
