@@ -87,7 +87,9 @@ class Deployment:
             def waiting(node: Node, others: Mapping[Node, float]) -> None:
                 settle = observer.roles[node.stage].settle
                 assert settle is not None, "only roles with a settle time wait"
-                self.listener.step(node.host, node.stage, f"{settle.why} (at most {max(others.values()):.0f} s)")
+                # The rest of a wait that an earlier run left is often over at once.
+                if (longest := max(others.values())) >= 1:
+                    self.listener.step(node.host, node.stage, f"{settle.why} (at most {longest:.0f} s)")
                 peers.see(observer, self.view, others, self.cancelled)
 
             began = time.monotonic()

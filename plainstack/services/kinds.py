@@ -9,7 +9,7 @@ from dataclasses import field
 from plainstack.dataclass import dataclass
 from plainstack.inventory.service_values import DEBIANS_PYTHON
 from plainstack.inventory.services import DjangoService, PythonService, Service, StaticService
-from plainstack.services import django_files, django_look
+from plainstack.services import django_files, django_look, static_paths
 from plainstack.services.requirements import lock_command
 
 LOCK = "requirements.txt"
@@ -122,6 +122,13 @@ def _static_needs(service: Service, key: str, _files: Sequence[str]) -> Mapping[
     return {front: f"its front page. {key}.folder names the folder with the files"} if service.spa else {}
 
 
+def _static_notes(service: Service, files: Mapping[str, str]) -> Iterator[str]:
+    assert isinstance(service, StaticService)
+    if static_paths.without_front_page(service, files):
+        place = f"{service.folder}/" if service.folder else "the source"
+        yield f"{place} has no index.html, so / is answered 404"
+
+
 _DJANGO_BUILD = """\
 # The health page may touch no URL: without this, a broken view would go live.
 manage "$new" check
@@ -168,7 +175,7 @@ KINDS: Mapping[str, Kind] = {
         migrate=_DJANGO_MIGRATE,
         console=("manage.py", "shell"),
     ),
-    "static": Kind(needs=_static_needs, requirements=False, console=("sh",)),
+    "static": Kind(needs=_static_needs, notes=_static_notes, requirements=False, console=("sh",)),
     "python": Kind(needs=lambda service, _key, files: {lock_of(service): _lock(service, files)}),
     "binary": Kind(requirements=False, console=("sh",)),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from plainstack.inventory.services import BinaryService, DjangoService, PythonService, Service
+from plainstack.inventory.services import BinaryService, DjangoService, PythonService, Service, StaticService
 from plainstack.wording import Loc, dotted
 
 
@@ -33,7 +33,14 @@ def inside(service: Service) -> str:
 
 def missing(name: str, service: Service, sent: Collection[str]) -> Iterator[str]:
     """Yield an error if no release can have the folder with the files; `sent` are the files of the source."""
-    if not isinstance(service, PythonService | BinaryService) or service.static is None or service.build.host:
+    if service.build.host:
+        return
+    if isinstance(service, StaticService) and not any(file.startswith(_under(service)) for file in sent):
+        # The health page of such a service needs no file, so a release without files would go live.
+        place = f"the source has no files in {service.folder}" if service.folder else "it has no files"
+        key = "folder" if service.folder else "source"
+        yield f"services.{name}.{key}: {place}, so every request would be answered 404. Build them before the deploy"
+    if not isinstance(service, PythonService | BinaryService) or service.static is None:
         return
     folder = service.static.folder
     if not any(file.startswith(f"{folder}/") for file in sent):
@@ -41,6 +48,16 @@ def missing(name: str, service: Service, sent: Collection[str]) -> Iterator[str]
             f"services.{name}.static.folder: the source has no files in {folder}, and the service has no build.host,"
             " which could create them"
         )
+
+
+def without_front_page(service: StaticService, sent: Collection[str]) -> bool:
+    """Return whether a service of the whole site has files, but none for the path /; a build on hosts may create it."""
+    routes = [one if isinstance(one, str) else one.path for one in service.routes or (service.path,)]
+    return "/" in routes and not service.build.host and f"{_under(service)}index.html" not in sent
+
+
+def _under(service: StaticService) -> str:
+    return f"{service.folder}/" if service.folder else ""
 
 
 def contradictions(name: str, service: Service, *, served: bool) -> Iterator[tuple[Loc, str]]:

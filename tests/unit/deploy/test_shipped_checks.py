@@ -140,7 +140,13 @@ def test_a_balancer_that_does_not_use_a_host_is_reported_with_the_host(
 TICKING = """
 stack: s
 hosts: {app1: {address: 10.0.0.1, roles: [ROLE]}}
-services: {blog: {source: ".", kind: binary, hosts: ROLE, processes: {web: {command: x}}, timers: {tick: {command: x, calendar: daily}}}}
+services:
+  blog:
+    source: "."
+    kind: binary
+    hosts: ROLE
+    processes: {web: {command: x}}
+    timers: {tick: {command: x, calendar: daily}}
 """
 
 

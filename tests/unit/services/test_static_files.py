@@ -18,6 +18,7 @@ from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
+from plainstack.services import release_check
 from plainstack.services.processes import served
 from tests import inventories
 from tests.ports import free_port
@@ -152,3 +153,41 @@ def status(port: int, path: str, **headers: str) -> int:
 def test_every_url_and_all_cookies_that_a_balancer_passes_on_are_accepted(port: int) -> None:
     assert status(port, f"/docs/?{'q' * 31_000}", Cookie=f"a={'x' * 31_000}") == 200
     assert status(port, "/docs/", Cookie=f"a={'x' * 120_000}") == 200
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("", "services.docs.source: it has no files, so every request would be answered 404"),
+        (
+            "folder: dist",
+            "services.docs.folder: the source has no files in dist, so every request",
+        ),
+        ("build: {host: [make]}", ""),
+    ],
+)
+def test_a_source_without_files_is_refused_unless_a_command_on_the_hosts_makes_them(
+    tmp_path: Path, extra: str, said: str
+) -> None:
+    (tmp_path / "docs").mkdir()
+    stack = inventories.parse(TEXT.replace("EXTRA", extra).replace("BALANCER", "monitoring"), "hosts.yaml", tmp_path)
+    if extra == "folder: dist":
+        (tmp_path / "docs/package.json").write_text("{}")
+    assert [said in one for one in release_check.problems(stack)] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "extra", "noted"),
+    [
+        ("/", "", ["docs: the source has no index.html, so / is answered 404"]),
+        ("/", "folder: site", []),
+        ("/docs/", "", []),
+    ],
+)
+def test_a_site_without_a_front_page_is_pointed_out(tmp_path: Path, path: str, extra: str, noted: list[str]) -> None:
+    """A folder of files, such as /assets, may have none."""
+    parse(tmp_path)
+    text = TEXT.replace("/docs/", path).replace("EXTRA", extra).replace("BALANCER", "monitoring")
+    stack = inventories.parse(text, "hosts.yaml", tmp_path)
+    assert [*release_check.problems(stack)] == []
+    assert [*release_check.notes(stack, "docs")] == noted
