@@ -62,7 +62,7 @@ def rollback(
         from plainstack.deploy.focus import Focus
         from plainstack.deploy.observe import Observer
         from plainstack.deploy.operator import who
-        from plainstack.services import asset_files, holds, processes, rollback
+        from plainstack.services import asset_files, holds, port_changes, processes, rollback
 
         name = _service(stack, service)
         hosts = tuple(host.name for host in processes.hosts(stack, name))
@@ -84,6 +84,8 @@ def rollback(
                 (*processes.ROLES, asset_files.ROLE, asset_files.USE), holds.without(name), holds.keys(name)
             )
             view = observer.observe(console.progress(), to_apply=True)
+            if closed := list(port_changes.closed(observer.stack, name, view.observed)):
+                raise Refused("\n".join(closed))
             if not json:
                 _announce(console, stack, name, seen, pin)
             if view.pending:

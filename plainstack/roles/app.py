@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -22,6 +21,7 @@ from plainstack.services import (
     holds,
     hook_hosts,
     lease,
+    port_changes,
     pythons,
     release_check,
     rolling,
@@ -29,7 +29,7 @@ from plainstack.services import (
     watchdog,
 )
 from plainstack.services.places import data
-from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
+from plainstack.services.processes import here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.rolling import PATIENCE, SETTLE, another_taken, taken_again
 from plainstack.services.secrets import declared, referred
@@ -62,9 +62,9 @@ def opens(stack: Stack, host: Host) -> Iterable[Opening]:
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
-    """Return the script that prints the host's architecture, which selects wheels, and the addresses services bind."""
+    """Return the script that prints the host's architecture, which selects wheels, and the ports that it serves."""
     lines = ['echo "arch=$(uname -m)"']
-    lines += [f"sed -n 's/^bind = /bind.{name}=/p' {gunicorn(name)} 2>/dev/null" for name in stack.services]
+    lines += port_changes.facts(stack)
     lines.append(holds.facts())
     lines += hook_hosts.facts(stack)
     lines += asset_hosts.running(stack)
@@ -73,18 +73,7 @@ def probe_facts(stack: Stack, host: Host) -> str:
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     """Let every service keep listening on the ports that its hosts serve now, in addition to the new one."""
-    everything = {one.name: one for one in served(stack)}
-    wanted = {one.port for one in everything.values()}
-    bound = {
-        name: {
-            int(port)
-            for host in one.hosts
-            if host.name in observed
-            for port in re.findall(r':([0-9]+)"', observed[host.name].facts.get(f"bind.{name}", ""))
-        }
-        for name, one in everything.items()
-    }
-    still = {name: tuple(sorted(found - wanted)) for name, found in bound.items() if found - wanted}
+    still = port_changes.still(stack, observed)
     return stack.model_copy(update={"still": stack.still.model_copy(update={"ports": still})}) if still else stack
 
 
@@ -99,12 +88,7 @@ def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
 def still_served(stack: Stack) -> Iterator[str]:
     """Yield a sentence for each hold, and for each old port of a service that the second pass closes."""
     yield from holds.sentences(stack)
-    for one in served(stack):
-        if still := stack.still.ports.get(one.name):
-            yield (
-                f"{one.name} also answers at port {' and '.join(map(str, still))} until every balancer uses"
-                f" {one.port}. A second pass closes it"
-            )
+    yield from port_changes.sentences(stack)
 
 
 def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
@@ -118,9 +102,11 @@ def held_back(stack: Stack, host: Host) -> Iterator[str]:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing Pythons, invalid calendars, folders that are not shared, and timers that stay on this host."""
+    """Report missing Pythons, invalid calendars, ports in use, folders and timers that only one host has."""
     yield from pythons.findings(stack, (name for name, _ in here(stack, host)), observed)
     yield from calendars.findings(stack, host, observed)
+    for text in port_changes.taken(stack, host, observed):
+        yield Finding(text)
     for text in one_host_each(stack, host):
         yield Finding(text, refused=False)
     for name in [name for name, _ in here(stack, host) if hosts(stack, name)[0] == host]:

@@ -20,6 +20,7 @@ from plainstack.services import (
     hook_steps,
     hooks,
     package_units,
+    port_changes,
     processes,
     release,
     site,
@@ -62,6 +63,7 @@ def resources(
         processes.moves(stack, name, timer) for timer in here.timers.values()
     ):
         yield from supervisor(here.scope)
+    yield from port_changes.program(here, running)
     for process, wanted in running.items():
         yield from process_files(here, process, wanted)
     before = hook_steps.commands(here.scope, found, "before")

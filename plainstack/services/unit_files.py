@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from plainstack.engine.render import template
 from plainstack.engine.resources import File, Resource, Timer
 from plainstack.inventory.service_parts import Process
-from plainstack.services import kinds, processes, stops
+from plainstack.services import kinds, port_changes, processes, stops
 from plainstack.services.here import Here
 from plainstack.services.kinds import MAIN
 from plainstack.services.places import account, data, home
+from plainstack.services.port_changes import FORWARDER
 from plainstack.services.processes import runs_gunicorn
 from plainstack.services.single import at_its_times, supervised
 from plainstack.services.variables import command
@@ -34,6 +35,8 @@ def process_files(here: Here, process: str, wanted: Process) -> Iterator[File]:
         command=supervised(here.name, process, wanted, line) if wanted.one else line.replace("\0", "%i"),
         notify=wanted.one or (runs_gunicorn(here.stack, here.name) and process == MAIN),
         ports=ports,
+        served=processes.upstream(here.name, process),
+        forwarder=FORWARDER if port_changes.forwards(here, process) else "",
         account=account(here.name),
         home=home(here.name),
         search=_search(here),

@@ -63,7 +63,8 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
             sources = tuple(str(peer.address) for peer in peers(stack, host, service, process))
             if sources and process.port is not None:
                 why = f"{processes.upstream(service, name)}, from the watchdogs of its other hosts"
-                yield Opening("watched", process.port, "tcp", why, sources)
+                for port in (process.port, *stack.still.ports.get(processes.upstream(service, name), ())):
+                    yield Opening("watched", port, "tcp", why, sources)
 
 
 def _quoted(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
@@ -21,11 +22,14 @@ from plainstack.engine.resources import File
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host
+from plainstack.inventory.service_parts import Process
+from plainstack.inventory.services import BinaryService, Service, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from plainstack.services import processes
+from plainstack.services.port_changes import FORWARDER
 from tests import inventories
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
@@ -47,6 +51,7 @@ class Served:
         for balancer, port in self.used.items():
             for app, ports in self.bound.items():
                 assert port in ports, f"{balancer} sends requests to port {port}, and {app} serves {ports}"
+                assert ports[0] in self.opened[app], f"what {app} passes on arrives at port {ports[0]}, which is closed"
                 assert port in self.opened[app], f"{balancer} sends requests to port {port}, closed on {app}"
         for app, name in self.connected.items():
             for host, names in self.databases.items():
@@ -86,7 +91,7 @@ class World:
 
     def _facts(self, name: str) -> dict[str, str]:
         if name in self.served.bound:
-            return {"bind.web": "[" + ", ".join(f'"10.0.0.1:{port}"' for port in self.served.bound[name]) + "]"}
+            return {f"serves.web:{port}": "yes" for port in self.served.bound[name]}
         return {"databases": ",".join(self.served.databases.get(name, ()))}
 
     def deploy(self, stack: Stack, stop_after: int | None = None) -> int:
@@ -133,8 +138,9 @@ class World:
         if node.stage == "firewall":
             self.served.opened[node.host] = self._openings(stack, host)
         elif node.stage == "app":
-            self.served.bound[node.host] = processes.ports(stack, web(stack))
-            self.served.connected[node.host] = stack.settings(Database).name
+            self.served.bound[node.host] = _ports(desired)
+            if stack.services["web"].env:
+                self.served.connected[node.host] = stack.settings(Database).name
         elif node.stage == "balancer":
             self.served.used[node.host] = web(stack).port
         elif node.stage == "db":
@@ -150,8 +156,34 @@ def _databases(desired: HostDesired) -> tuple[str, ...]:
     return tuple(dict.fromkeys(quoted))
 
 
-def changed(stack: Stack, port: int, name: str) -> Stack:
-    web = stack.services["web"].model_copy(update={"port": port})
+def _ports(desired: HostDesired) -> tuple[int, ...]:
+    """Return the ports at which the main process is served, the one at which it surely listens first."""
+    files = {item.path: item.content.decode() for item in desired["app"] if isinstance(item, File)}
+    unit = files["/etc/systemd/system/plainstack-web.service"]
+    own = files.get("/etc/plainstack/app/web.gunicorn.py") or files.get("/etc/plainstack/app/web.nginx.conf")
+    if own:
+        found = re.findall(r"^(?:bind = .*|\s*listen .*)", own, re.MULTILINE)
+        return tuple(int(port) for line in found for port in re.findall(r":([0-9]+)\b", line))
+    (listening,) = re.findall(r"^ExecStart=serve (\d+)$", unit, re.MULTILINE)
+    passed_on = re.findall(rf"^ExecStartPre=\+{FORWARDER} web \S+ {listening} ([\d ]+)$", unit, re.MULTILINE)
+    return tuple(int(port) for port in [listening, *(port for line in passed_on for port in line.split())])
+
+
+def service(stack: Stack, kind: str, port: int) -> Service:
+    """Return the service `web`, as a service of a kind."""
+    django = stack.services["web"]
+    if kind == "django":
+        return django.model_copy(update={"port": port})
+    if kind == "static":
+        return StaticService(kind="static", source=django.source, port=port)
+    process = Process(command="serve ${port}", port=port, health="/up")
+    if kind == "binary":
+        return BinaryService(kind="binary", source=django.source, processes={"web": process})
+    return django.model_copy(update={"processes": {"web": process}})
+
+
+def changed(stack: Stack, port: int, name: str, kind: str = "django") -> Stack:
+    web = service(stack, kind, port)
     database = stack.settings(Database).model_copy(update={"name": name})
     hosts = {host: stack.hosts[host] for host in HOSTS}
     return stack.model_copy(update={"services": {"web": web}, "database": database, "hosts": hosts})
@@ -160,19 +192,38 @@ def changed(stack: Stack, port: int, name: str) -> Stack:
 VALUES = st.tuples(st.sampled_from([8000, 8001, 8002]), st.sampled_from(["shop", "store"]))
 
 
-@settings(max_examples=6)
-@given(st.lists(st.tuples(VALUES, st.none() | st.integers(0, 20)), min_size=1, max_size=4))
+KINDS = ("django", "static", "binary", "another server")
+
+
+@settings(max_examples=8)
+@given(st.sampled_from(KINDS), st.lists(st.tuples(VALUES, st.none() | st.integers(0, 20)), min_size=1, max_size=4))
 def test_during_any_sequence_of_deploys_every_port_in_use_is_served(
-    stack: Stack, vault: Vault, registry: Mapping[str, Role], steps: list[tuple[tuple[int, str], int | None]]
+    stack: Stack, vault: Vault, registry: Mapping[str, Role], kind: str, steps: list[tuple[tuple[int, str], int | None]]
 ) -> None:
     world = World(registry, vault)
-    world.deploy(changed(stack, 8000, "shop"))
+    world.deploy(changed(stack, 8000, "shop", kind))
     for (port, name), stop_after in steps:
-        world.deploy(changed(stack, port, name), stop_after)
+        world.deploy(changed(stack, port, name, kind), stop_after)
     port, name = steps[-1][0]
-    world.deploy(changed(stack, port, name))
+    world.deploy(changed(stack, port, name, kind))
     assert set(world.served.bound.values()) == {(port,)}
     assert set(world.served.databases.values()) == {(name,)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_changed_port_is_served_beside_the_old_one_until_the_balancers_have_moved(
+    stack: Stack, vault: Vault, registry: Mapping[str, Role], kind: str
+) -> None:
+    world = World(registry, vault)
+    world.deploy(changed(stack, 8000, "shop", kind))
+    now, desired, _ = world.plan(changed(stack, 8002, "shop", kind))
+    assert _ports(desired["app1"]) == (8002, 8000)
+    assert list(transition.notes(now, registry)) == [
+        "web also answers at port 8000 until every balancer uses 8002. A second pass closes it",
+    ]
+    world.deploy(changed(stack, 8002, "shop", kind))
+    assert set(world.served.bound.values()) == {(8002,)}
+    assert 8000 not in world.served.opened["app1"]
 
 
 def test_an_unchanged_stack_needs_no_second_pass(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> None:
