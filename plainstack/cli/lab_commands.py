@@ -23,7 +23,7 @@ from plainstack.wording import counted
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
 
 
-def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
+def up(inventory: str, from_snapshot: str | None = None, host: str = "") -> None:
     """Run `inv lab.up`."""
     console = Console()
     with reporting(console):
@@ -31,6 +31,10 @@ def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
 
         stack = load(inventory)
         only = _machines(stack, host)
+        if from_snapshot == "":
+            raise Refused(
+                "--from has no name of a snapshot. inv lab.snapshots lists them; without --from, hosts are bare"
+            )
         if from_snapshot:
             _start_from(stack, from_snapshot, only, console)
         else:
@@ -79,7 +83,7 @@ def snapshots(*, json: bool) -> None:
 
         require_root("lab.snapshots")
         now = datetime.now(UTC)
-        found = every()
+        found, unusable = every()
         if json:
             document([asdict(one) for one in found])
         elif found:
@@ -100,8 +104,10 @@ def snapshots(*, json: bool) -> None:
                     for one in found
                 ],
             )
-        else:
+        elif not unusable:
             console.line("no snapshots. To save one: inv lab.save NAME")
+        for problem in unusable:
+            console.error(problem)
 
 
 def forget(name: str) -> None:

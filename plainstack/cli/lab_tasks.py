@@ -18,7 +18,7 @@ from plainstack.cli.options import JSON, SELECT
         "host": "start only these: db1[,db2...]",
     }
 )
-def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = "") -> None:
+def up(_c: Context, inventory: str = "hosts.yaml", from_: str | None = None, host: str = "") -> None:
     """Start the inventory's hosts as Debian hosts with systemd on this machine (needs root).
 
     The inventory's `lab:` block configures them:
@@ -32,6 +32,7 @@ def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = 
                                     the link of a site or host, per direction; delay and loss need a kernel with netem
       debian: {app2: 12}            the Debian release of a host (default: 13)
       no_ipv6: [db1]                hosts without IPv6
+      packages: [python3]           Debian packages that new hosts already have
 
     Changed links take effect at once. A running host is power-cycled if its other settings have changed. All hosts
     share this machine's clock.

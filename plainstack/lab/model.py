@@ -152,10 +152,16 @@ class Lab:
 
 def check_name(name: str, kind: str) -> None:
     """Raise LabError unless the name is valid for a lab, a host or a snapshot."""
-    if not _NAME.fullmatch(name):
+    if not valid_name(name):
         raise LabError(
-            f"{name!r} is not a valid name for {kind}: lower case letters, digits and '-', at most 30 characters"
+            f"{name!r} is not a valid name for {kind}: 1 to 30 lower case letters, digits and '-', with no '-' at"
+            " either end"
         )
+
+
+def valid_name(name: str) -> bool:
+    """Return whether a lab, a host or a snapshot may have this name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def namespace(lab: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from plainstack import state_folder
 from plainstack.dataclass import dataclass
@@ -60,32 +61,50 @@ class Snapshot:
 def read(name: str) -> Snapshot:
     """Return a snapshot by name. Raises LabError if there is none, or if its description cannot be used."""
     model.check_name(name, "a snapshot")
-    try:
-        data = json.loads((model.SNAPSHOTS / name / _ABOUT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(one.name for one in every())
+    if name not in (known := _names()):
         raise LabError(
-            f"there is no snapshot {name}. " + (f"Snapshots: {known}" if known else "To make one: inv lab.save NAME")
-        ) from None
-    except ValueError:
-        raise _unusable(name) from None
+            f"there is no snapshot {name}. "
+            + (f"Snapshots: {', '.join(known)}" if known else "To make one: inv lab.save NAME")
+        )
     try:
-        return Snapshot(**{**data, "origin": Origin(**data["origin"])})
-    except (TypeError, KeyError):
-        raise _unusable(name) from None
+        return _parse(name, json.loads((model.SNAPSHOTS / name / _ABOUT).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise LabError(
+            f"the snapshot {name} was saved by another version of Plainstack, or is damaged."
+            f" Remove it: inv lab.forget {name}"
+        ) from None
 
 
-def _unusable(name: str) -> LabError:
-    return LabError(
-        f"the snapshot {name} was saved by another version of Plainstack, or is damaged."
-        f" Remove it: inv lab.forget {name}"
-    )
+def every() -> tuple[list[Snapshot], list[str]]:
+    """Return all snapshots of this machine that can be used, the oldest first, and for each other why it cannot."""
+    found, unusable = [], []
+    for name in _names():
+        try:
+            found.append(read(name))
+        except LabError as error:
+            unusable.append(str(error))
+    return sorted(found, key=lambda snapshot: snapshot.created), unusable
 
 
-def every() -> list[Snapshot]:
-    """Return all snapshots of this machine, the oldest first."""
-    found = [read(path.parent.name) for path in model.SNAPSHOTS.glob(f"*/{_ABOUT}") if path.parent.name[0] != "."]
-    return sorted(found, key=lambda snapshot: snapshot.created)
+def _names() -> list[str]:
+    folders = model.SNAPSHOTS.iterdir() if model.SNAPSHOTS.is_dir() else ()
+    return sorted(path.name for path in folders if model.valid_name(path.name))
+
+
+def _parse(name: str, data: dict[str, Any]) -> Snapshot:
+    """Return a snapshot from its description. Raises one of several errors if that is not what `write` writes."""
+    found = Snapshot(**{**data, "origin": Origin(**data["origin"])})
+    texts = (found.created, found.image, found.user, *asdict(found.origin).values())
+    addresses = [address for host, each in found.hosts.items() for address in (host, *each)]
+    if not (
+        found.name == name
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(address, str | None) for address in addresses)
+        and isinstance(found.size, int)
+        and datetime.fromisoformat(found.created).tzinfo is not None
+    ):
+        raise ValueError(name)
+    return found
 
 
 def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Snapshot:

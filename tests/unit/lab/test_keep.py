@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from invoke.exceptions import Exit
 
+from plainstack.cli import lab_commands
 from plainstack.lab import container, disk, keep, layers, machine, model, network, owner, snapshot, up
 from plainstack.lab.model import Lab, LabHost
 from plainstack.lab.network import Link
@@ -140,3 +142,21 @@ def test_a_failed_start_after_a_save_says_that_the_snapshot_was_saved(
     monkeypatch.setattr(up, "remove", fail)
     with pytest.raises(LabError, match=r"(?s)does not boot\nThe snapshot two was saved\. .*: inv lab\.down"):
         here.save("two", down=True)
+
+
+def test_a_missing_snapshot_is_reported_even_if_the_lab_exists(here: Machine) -> None:
+    with pytest.raises(LabError, match=r"there is no snapshot nope\."):
+        keep.start_from(here.lab, "nope", "shop", {}, (), lambda _host, _what: None)
+    with pytest.raises(LabError, match=r"'UP' is not a valid name for a snapshot"):
+        keep.start_from(here.lab, "UP", "shop", {}, (), lambda _host, _what: None)
+
+
+def test_an_empty_name_of_a_snapshot_does_not_start_bare_hosts(
+    here: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inventory = tmp_path / "hosts.yaml"
+    inventory.write_text("stack: shop\nhosts: {db1: {address: 192.168.57.11, roles: []}}\n", encoding="utf-8")
+    with pytest.raises(Exit):
+        lab_commands.up(str(inventory), "")
+    assert "--from has no name of a snapshot" in capsys.readouterr().err
+    assert here.did == []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from plainstack.lab import disk, layers, model, owner, snapshot
+from plainstack.cli import lab_commands
+from plainstack.lab import disk, layers, machine, model, owner, snapshot
 from plainstack.lab.model import Lab, LabHost
 from plainstack.lab.snapshot import Origin, Snapshot
 from plainstack.ssh.netns import LabError
@@ -69,15 +72,71 @@ def test_a_saved_lab_and_a_second_lab_both_continue_from_the_snapshot(lab: Lab, 
     assert seen(disk.of(lab, DB), "data") == "data of db1"
 
 
-@pytest.mark.parametrize("about", ["", "[]", '{"name": "one"}', '{"name": "one", "origin": {"author": "me"}}'])
-def test_a_snapshot_whose_description_cannot_be_used_can_be_removed(lab: Lab, about: str) -> None:
+WRONG: list[dict[str, object]] = [
+    {"created": 5},
+    {"created": "yesterday"},
+    {"created": "2026-01-01T00:00:00"},
+    {"name": "two"},
+    {"size": "big"},
+    {"size": None},
+    {"image": []},
+    {"hosts": []},
+    {"hosts": {"db1": 5}},
+    {"hosts": {"db1": [5]}},
+    {"origin": 5},
+    {"origin": {"author": "me"}},
+    {"origin": {"stack": 5, "inventory": "", "digest": "", "commit": ""}},
+    {"more": 1},
+]
+
+
+@pytest.mark.parametrize("about", ["", "[]", "5", "[" * 100_000, "\0", '{"name": "one"}', None, *WRONG])
+def test_a_snapshot_that_cannot_be_read_is_reported_and_leaves_the_others_usable(
+    lab: Lab, about: str | dict[str, object] | None
+) -> None:
+    good = snapshot.write(lab, "good", ORIGIN, {})
     snapshot.write(lab, "one", ORIGIN, {})
-    (model.SNAPSHOTS / "one/snapshot.json").write_text(about)
-    for deed in (lambda: snapshot.read("one"), snapshot.every):
-        with pytest.raises(LabError, match=r"the snapshot one was saved by another version .*: inv lab\.forget one"):
-            deed()
+    place = model.SNAPSHOTS / "one/snapshot.json"
+    if about is None:
+        place.unlink()
+    elif isinstance(about, str):
+        place.write_text(about)
+    else:
+        place.write_text(json.dumps(json.loads(place.read_text()) | about))
+    said = r"the snapshot one was saved by another version .*: inv lab\.forget one"
+    with pytest.raises(LabError, match=said):
+        snapshot.read("one")
+    found, (problem,) = snapshot.every()
+    assert found == [good]
+    assert re.search(said, problem)
+    with pytest.raises(LabError, match=r"there is no snapshot nope\. Snapshots: good, one"):
+        snapshot.read("nope")
+    assert snapshot.read("good") == good
     snapshot.forget("one")
-    assert snapshot.every() == []
+    assert snapshot.every() == ([good], [])
+
+
+@pytest.mark.parametrize("name", ["foo-", "-foo", "", "a" * 31, "Foo"])
+def test_the_message_about_a_wrong_name_has_the_whole_rule(name: str) -> None:
+    with pytest.raises(LabError, match="1 to 30 lower case letters, digits and '-', with no '-' at either end"):
+        snapshot.read(name)
+
+
+def test_unusable_snapshots_are_listed_below_the_others(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "require_root", lambda _task: None)
+    for name in ("good", "one"):
+        snapshot.write(lab, name, ORIGIN, {})
+    (model.SNAPSHOTS / "one/snapshot.json").write_text("")
+    lab_commands.snapshots(json=False)
+    said = capsys.readouterr()
+    assert [line.split()[0] for line in said.out.splitlines()] == ["name", "good"]
+    assert "inv lab.forget one" in said.err
+    lab_commands.snapshots(json=True)
+    said = capsys.readouterr()
+    assert [one["name"] for one in json.loads(said.out)] == ["good"]
+    assert "inv lab.forget one" in said.err
 
 
 def test_a_layer_stays_while_a_snapshot_or_a_lab_uses_it(lab: Lab, tmp_path: Path) -> None:
@@ -156,7 +215,7 @@ def test_an_unknown_snapshot_is_reported_with_the_existing_ones(lab: Lab) -> Non
         snapshot.forget("nope")
     with pytest.raises(LabError, match=r"'\.\./x' is not a valid name for a snapshot"):
         snapshot.read("../x")
-    (listed,) = snapshot.every()
+    (listed,), _ = snapshot.every()
     assert listed == snapshot.read("deployed")
     assert listed.size > 0
     assert 0 <= listed.age(datetime.now(UTC)) < 3600
@@ -165,7 +224,7 @@ def test_an_unknown_snapshot_is_reported_with_the_existing_ones(lab: Lab) -> Non
 def test_an_incomplete_snapshot_is_ignored(lab: Lab) -> None:
     snapshot.write(lab, "deployed", ORIGIN, {})
     (model.SNAPSHOTS / "deployed").rename(model.SNAPSHOTS / ".deployed.half")
-    assert snapshot.every() == []
+    assert snapshot.every() == ([], [])
     layers.sweep()
     assert list(model.SNAPSHOTS.iterdir()) == []
     assert list(model.LAYERS.iterdir()) != [], "the disks lie on them"
