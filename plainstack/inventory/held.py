@@ -51,7 +51,8 @@ class Stopped(Hold):
     """The processes and timers of a service that are stopped on some of its hosts; see plainstack.services.stops.
 
     Each item contains the name, the host, the time and the operator, separated by commas. A hold without items records
-    that everything was started again: it replaces an older hold on a host that was down at the time.
+    that everything was started again: it replaces an older hold on a host that was down at the time. A service with one
+    host needs no such record.
     """
 
     items: tuple[str, ...] = ()

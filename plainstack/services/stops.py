@@ -111,8 +111,11 @@ def start(service: str, chosen: Collection[Part], at: str, who: str) -> Callable
 
 def _with(stack: Stack, service: str, wanted: list[Stop], at: str, who: str) -> Stack:
     hold = Stopped(at=later(at, stack.held.stopped.get(service)), who=who, items=tuple(one.item for one in wanted))
-    held = stack.held.model_copy(update={"stopped": {**stack.held.stopped, service: hold}})
-    return stack.model_copy(update={"held": held})
+    stopped = {**stack.held.stopped, service: hold}
+    if not wanted and len(processes.hosts(stack, service)) == 1:
+        # There is no other host whose older hold it must replace.
+        del stopped[service]
+    return stack.model_copy(update={"held": stack.held.model_copy(update={"stopped": stopped})})
 
 
 def keys(stack: Stack, service: str) -> frozenset[str]:

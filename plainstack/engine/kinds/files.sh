@@ -94,7 +94,13 @@ make_link() { # make_link N PATH TARGET
 }
 
 remove_path() { # remove_path N PATH
-    keep_old "$1" "$2" && rm -f "${ROOT:-}$2"
+    keep_old "$1" "$2" && rm -f "${ROOT:-}$2" && leave_drop_ins "${2%/*}"
+}
+
+leave_drop_ins() { # leave_drop_ins FOLDER: removed if it was made for drop-ins of a unit, and held the last of them
+    case $1 in /etc/systemd/system/*.d) ;; *) return 0 ;; esac
+    [ -d "${ROOT:-}$1" ] && grep -qFx "folder $1" "$STATE/made/list" 2>/dev/null || return 0
+    undo_path "mkdir -p '${ROOT:-}$1'" && rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
 }
 
 remove_directory() { # one that others still use stays

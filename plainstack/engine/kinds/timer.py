@@ -60,7 +60,7 @@ class Timer(Resource):
     def file(self) -> File:
         content = _FILE.format(
             calendar=self.calendar,
-            unit=self.unit or f"{self.name.removesuffix('.timer')}.service",
+            unit=self.unit or _started(self.name),
             persistent="yes" if self.persistent else "no",
             spread=self.spread,
             accuracy="" if self.accuracy == 60 else f"AccuracySec={self.accuracy}s\n",
@@ -102,22 +102,31 @@ class SetTimer(Action):
 
 @dataclass(frozen=True, slots=True)
 class RemoveTimer(Action):
-    """Stop a timer and remove its file."""
+    """Stop a timer and remove its file; `stops` is true if what the timer starts stays, as after `inv stop`."""
 
     name: str
     cause: Cause = "undeclared"
-    detail: str = "no longer declared"
+    stops: bool = False
 
     counted: ClassVar[str] = "removal"
 
+    @property
+    def detail(self) -> str:
+        return f"no longer starts {_started(self.name)}" if self.stops else "no longer declared"
+
     def subject(self) -> str:
-        return f"remove {self.name}"
+        return f"{'stop' if self.stops else 'remove'} {self.name}"
 
     def shade(self, _number: str) -> str:
         return shlex.join(["shade_remove", f"{_FOLDER}{self.name}"])
 
     def steps(self, number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "remove_timer", number, self.name)
+
+
+def _started(name: str) -> str:
+    """Return the unit that a timer starts if it names no other."""
+    return f"{name.removesuffix('.timer')}.service"
 
 
 def _compare(item: Timer, situation: Situation) -> Iterator[Action]:
@@ -161,7 +170,9 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
     if is_replaced(entry, path, situation):
         return
     if seen in {Left.of(one).state for one in left if one.who != FOUND}:
-        yield RemoveTimer(entry.name)
+        started = f"{_FOLDER}{_started(entry.name)}"
+        stays = any(isinstance(item, File) and item.path == started for item in situation.everything)
+        yield RemoveTimer(entry.name, stops=stays)
     elif seen != ABSENT:
         yield Forget(entry, "no longer declared, and changed outside Plainstack")
 

@@ -183,3 +183,31 @@ def test_after_a_late_removal_that_was_killed_at_any_step_the_next_run_leaves_no
         assert [done.ok for done in ended] == [True] * len(ended)
         assert [path.name for path in (killed.root / "srv/pages").iterdir()] == ["new"]
         assert killed.plan({"web": _server("new")}).empty
+
+
+DROP_IN = File(path="/etc/systemd/system/plainstack-web.service.d/10-sandbox.conf", content=b"[Service]\n")
+DROP_INS = "etc/systemd/system/plainstack-web.service.d"
+
+
+def test_the_folder_of_a_units_drop_ins_is_removed_with_the_last_of_them(tmp_path: Path) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    assert host.deploy({"app": (DROP_IN,)})[-1].ok
+    before = host.tree()
+    assert host.deploy({"app": (FAILS,)})[-1].answer.outcome == "rolled-back"
+    assert host.tree() == before, "a failed removal restores the folder with the file"
+    assert host.deploy({"app": ()})[-1].ok
+    assert not (host.root / DROP_INS).exists()
+    assert host.deploy({"app": (DROP_IN,)})[-1].ok
+    assert (host.root / DROP_INS).is_dir()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_folder_of_drop_ins_that_somebody_else_uses_is_left(tmp_path: Path, first: bool) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    if first:
+        (host.root / DROP_INS).mkdir(parents=True)
+    assert host.deploy({"app": (DROP_IN,)})[-1].ok
+    if not first:
+        host.write(f"/{DROP_INS}/override.conf", "[Service]\n")
+    assert host.deploy({"app": ()})[-1].ok
+    assert [path.name for path in (host.root / DROP_INS).iterdir()] == ([] if first else ["override.conf"])

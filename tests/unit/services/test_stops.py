@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,15 +12,18 @@ from hypothesis import strategies as st
 from plainstack.deploy.focus import Focus
 from plainstack.engine import desired
 from plainstack.engine.desired import HostDesired
-from plainstack.engine.observed import Observed
+from plainstack.engine.kinds.paths import state_of
+from plainstack.engine.observed import Entry, Observed, PathState
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.resources import File, Resource, Timer, Unit
 from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
+from plainstack.roles import app
 from plainstack.secrets.values import Vault
 from plainstack.services import holds, stops
 from plainstack.services.processes import ROLES
 from plainstack.services.stops import Stop
+from tests import inventories
 from tests.unit.simulate import Machine
 
 NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
@@ -138,3 +142,43 @@ def test_a_stop_on_one_host_starts_nothing_that_is_down_on_another(
     only = focus.keys(wanted, wanted)
     assert plan("app1", wanted, machine.observed(everything(wanted)), NOW, ROLES, only=only).empty
     assert not plan("app1", wanted, machine.observed(everything(wanted)), NOW, ROLES).empty
+
+
+SINGLE = """
+stack: s
+hosts: {app1: {address: 10.0.0.1, roles: [app]}}
+services:
+  blog:
+    source: "."
+    kind: binary
+    processes: {web: {command: x}}
+    timers: {tick: {command: x, calendar: daily}}
+"""
+
+
+def test_a_start_on_the_only_host_of_a_service_leaves_no_record(tmp_path: Path) -> None:
+    stack = inventories.parse(SINGLE, "hosts.yaml", tmp_path)
+    stopped = stops.stop("blog", [("web", "app1"), ("tick", "app1")], "2026-01-31T14:00:00Z", "jane@laptop")(stack)
+    some = stops.start("blog", [("web", "app1")], "2026-01-31T15:00:00Z", "jane@laptop")(stopped)
+    assert [file.path for file in holds.files(some, "blog")] == ["/etc/plainstack/app/blog.stopped"]
+    every = stops.start("blog", [("tick", "app1")], "2026-01-31T16:00:00Z", "jane@laptop")(some)
+    assert [*holds.files(every, "blog")] == []
+
+
+def test_a_stopped_timer_is_called_stopped_and_one_that_is_no_longer_declared_removed(tmp_path: Path) -> None:
+    stack = inventories.parse(SINGLE, "hosts.yaml", tmp_path)
+    one = Timer(name="plainstack-blog-tick.timer", calendar="daily")
+    left = Entry("timer", one.name, state_of(one.file))
+    seen = Observed(
+        manifest={"app": (left,)}, paths={one.path: PathState("file", 0o644, "root", "root", one.file.sha256)}
+    )
+    stopped = stops.stop("blog", [("tick", "app1")], "2026-01-31T14:00:00Z", "jane@laptop")(stack)
+    without = inventories.parse(SINGLE.rpartition("    timers")[0], "hosts.yaml", tmp_path)
+
+    def said(wanted: Stack) -> list[tuple[str, str]]:
+        desired = {"app": [*inventories.wanted(app.ROLE, wanted, "app1", Vault({}, {}, ""))]}
+        actions = plan("app1", desired, seen, NOW).actions()
+        return [(each.subject(), each.detail) for _, each in actions if one.name in each.subject()]
+
+    assert said(stopped) == [("stop plainstack-blog-tick.timer", "no longer starts plainstack-blog-tick.service")]
+    assert said(without) == [("remove plainstack-blog-tick.timer", "no longer declared")]
