@@ -34,6 +34,8 @@ if [ -e "$disk/limited.ext4" ]; then
     mkdir -p "$space"
     mount -o loop "$disk/limited.ext4" "$space"
     mkdir -p "$space/upper" "$space/work"
+    # The overlay makes folders in `work`. Without a free block, the kernel refuses the mount, or makes it read-only.
+    rm -f "$space/reserve"
 fi
 (cd "$space/work" && rm -rf work/incompat)
 # The kernel reads only 4096 bytes of options, so the layers get short names, on a file system that the overlay hides.
@@ -50,6 +52,9 @@ mount -t tmpfs lab "$disk/root"
     options=volatile,redirect_dir=on,index=off,metacopy=off
     mount -t overlay -o "$options,lowerdir=$names,upperdir=$space/upper,workdir=$space/work" lab "$disk/root"
 )
+if [ "$space" != "$disk" ]; then
+    head -c 65536 /dev/zero >"$space/reserve" 2>/dev/null || :
+fi
 
 # This script is in the host's cgroup `starter`. Each boot gets a new cgroup next to it, because a used one may refuse
 # processes.
