@@ -25,6 +25,10 @@ class Visitor(Model):
     address: Address = Field(description="The machine's address in the stack's network, IPv4 or IPv6 like the hosts'.")
     public: Address4 | None = Field(None, description="Its IPv4 address in the network of the users.")
     public6: Address6 | None = Field(None, description="Its IPv6 address in the network of the users.")
+    resolver: Address | None = Field(
+        None,
+        description="The DNS server that it asks; its /etc/hosts then has no names of the site.",
+    )
 
 
 class LabLink(Model):
@@ -63,5 +67,6 @@ class LabSettings(Model):
     no_ipv6: tuple[Name, ...] = Field((), description="Hosts and visitors without IPv6.")
     visitors: dict[Name, Visitor] = Field(
         {},
-        description="Machines outside the stack, like those of users; their /etc/hosts has the site's names.",
+        description="Machines outside the stack, like those of users. Their /etc/hosts has the site's names, unless they have a"
+        " `resolver`.",
     )

@@ -29,6 +29,8 @@ _NO_PENALTIES = """\
 # All connections come from the lab's gateway: a burst of checks must not lock the operator out.
 PerSourcePenalties no
 """
+_RESOLVER = "etc/resolv.conf"
+_RESOLVER_MARK = "# lab.visitors: resolver\n"
 _IPV6 = "etc/sysctl.d/99-lab.conf"
 _WITHOUT_IPV6 = """\
 net.ipv6.conf.all.disable_ipv6 = 1
@@ -127,6 +129,8 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
         found["etc/systemd/system/ssh.service.d/10-lab.conf"] = (0o644, _ACCOUNT.format(user=lab.user))
     if host.public_addresses:
         found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public_addresses, host))
+    if host.resolver:
+        found[_RESOLVER] = (0o644, f"{_RESOLVER_MARK}nameserver {host.resolver}\n")
     if not host.ipv6:
         found[_IPV6] = (0o644, _WITHOUT_IPV6)
     return found
@@ -150,10 +154,18 @@ def write(disk: Disk, wanted: Files) -> None:
     if _IPV6 not in wanted and any((place / _IPV6).exists() for place in (disk.upper, *lowers)):
         # The host had no IPv6 before: an empty file hides the setting in a layer below.
         _write(disk.upper, lowers, _IPV6, 0o644, "")
+    if _RESOLVER not in wanted and _has_resolver((disk.upper, *lowers)):
+        _write(disk.upper, lowers, _RESOLVER, 0o644, "")
     for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):
         mode = 0o600 if name.endswith("key") else 0o644
         _write(disk.upper, lowers, f"etc/ssh/{name}", mode, (disk.folder / name).read_text())
     (disk.folder / "stamp").write_text(_hash(wanted))
+
+
+def _has_resolver(places: Sequence[Path]) -> bool:
+    """Return whether the topmost resolv.conf is the lab's: on some hosts, it is a role's or the user's."""
+    files = [place / _RESOLVER for place in places if (place / _RESOLVER).is_file()]
+    return bool(files) and files[0].read_text(encoding="utf-8", errors="replace").startswith(_RESOLVER_MARK)
 
 
 def generate_key(path: Path, comment: str) -> None:

@@ -63,7 +63,8 @@ class LabHost:
     """A host: its name, its private address and, if it has them, its public addresses, IPv4 and IPv6.
 
     `room` is how many bytes it can write, if its disk has a limit; `release` is its Debian release. `branch` is the key
-    of the innermost branch that contains it. `names` are (name, address) pairs for its /etc/hosts.
+    of the innermost branch that contains it. `names` are (name, address) pairs for its /etc/hosts. `resolver` is the
+    address of the DNS server that it asks, if any.
     """
 
     name: str
@@ -75,6 +76,7 @@ class LabHost:
     ipv6: bool = True
     branch: str = ""
     names: tuple[tuple[str, str], ...] = ()
+    resolver: str | None = None
 
     @property
     def cables(self) -> tuple[Cable, ...]:

@@ -28,7 +28,8 @@ def of(stack: Stack) -> Lab:
             release=stack.lab.debian.get(name, LabHost.release),
             ipv6=name not in stack.lab.no_ipv6,
             branch=places.get(name, ""),
-            names=site.addresses(stack) if name in stack.lab.visitors else (),
+            names=_names(stack, name),
+            resolver=_resolver(stack, name),
         )
         for name, machine in machines
     )
@@ -40,6 +41,16 @@ def of(stack: Stack) -> Lab:
         branches=branches,
         packages=stack.lab.packages,
     )
+
+
+def _names(stack: Stack, name: str) -> tuple[tuple[str, str], ...]:
+    # /etc/hosts would hide what the resolver answers.
+    return site.addresses(stack) if name in stack.lab.visitors and _resolver(stack, name) is None else ()
+
+
+def _resolver(stack: Stack, name: str) -> str | None:
+    visitor = stack.lab.visitors.get(name)
+    return str(visitor.resolver) if visitor and visitor.resolver else None
 
 
 def _room(text: str) -> int:

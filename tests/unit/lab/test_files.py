@@ -11,6 +11,8 @@ import pytest
 from plainstack.lab import access, cgroup, disk, image, proxy
 from plainstack.lab.mirror import Mirrors
 from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.of_inventory import of
+from tests import inventories
 
 LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")
 DB = LabHost("db1", "192.168.57.11")
@@ -55,6 +57,24 @@ def test_a_host_resolves_the_given_names() -> None:
     visitor = LabHost("pc", "192.168.57.50", names=(("shop.test", "192.168.3.230"), ("shop.test", "192.168.3.231")))
     lines = disk.files(LAB, visitor, "")["etc/hosts"][1].splitlines()
     assert lines[-2:] == ["192.168.3.230 shop.test", "192.168.3.231 shop.test"]
+
+
+def test_a_host_asks_the_given_dns_server() -> None:
+    visitor = LabHost("pc", "192.168.57.50", resolver="fd00::53")
+    assert disk.files(LAB, visitor, "")["etc/resolv.conf"][1].splitlines()[-1] == "nameserver fd00::53"
+    assert "etc/resolv.conf" not in disk.files(LAB, LB, "")
+
+
+def test_a_visitor_has_the_sites_names_unless_it_has_a_resolver(tmp_path: Path) -> None:
+    text = (
+        "stack: shop\nssh: {gateway: lab}\nhosts: {lb1: {address: 192.168.57.16, roles: [app, balancer, db]}}\n"
+        f"services: {{web: {inventories.incidents()}}}\ndatabase: {{name: shop}}\n"
+        "balancer: {server_names: [shop.test]}\n"
+        "lab: {visitors: {pc: {address: 192.168.57.50}, own: {address: 192.168.57.51, resolver: 192.168.57.53}}}\n"
+    )
+    found = {host.name: host for host in of(inventories.parse(text, "hosts.yaml", tmp_path)).hosts}
+    assert (found["pc"].names, found["pc"].resolver) == ((("shop.test", "192.168.57.16"),), None)
+    assert (found["own"].names, found["own"].resolver) == ((), "192.168.57.53")
 
 
 def test_an_older_sshd_is_not_given_unknown_options() -> None:
@@ -104,6 +124,18 @@ def test_a_host_that_had_no_ipv6_gets_it_back(fresh: disk.Disk) -> None:
     assert (fresh.upper / "etc/sysctl.d/99-lab.conf").read_text() != ""
     disk.write(fresh, disk.files(LAB, DB, ""))
     assert (fresh.upper / "etc/sysctl.d/99-lab.conf").read_text() == ""
+
+
+@pytest.mark.programs
+def test_a_host_whose_resolver_was_removed_asks_none_but_keeps_one_of_its_own(fresh: disk.Disk) -> None:
+    place = fresh.upper / "etc/resolv.conf"
+    disk.write(fresh, disk.files(LAB, LabHost("db1", DB.address, resolver="192.168.57.53"), ""))
+    assert "nameserver 192.168.57.53" in place.read_text()
+    disk.write(fresh, disk.files(LAB, DB, ""))
+    assert place.read_text() == ""
+    place.write_text("nameserver 192.168.57.54\n")
+    disk.write(fresh, disk.files(LAB, DB, ""))
+    assert place.read_text() == "nameserver 192.168.57.54\n"
 
 
 def test_an_incomplete_disk_is_not_used(tmp_path: Path) -> None:
