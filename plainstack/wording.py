@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 Loc = tuple[str | int, ...]
@@ -49,6 +50,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Return names as alternatives, such as `a`, `a or b`, or `a, b or c`."""
+    return " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def counted(count: int, one: str, several: str = "") -> str:

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,19 @@ def show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fal
         console.line(f"note: {text}")
 
 
-def apply(observer: Any, view: Any, console: Console, began: float, *, json: bool, action: str = "deploy") -> int:
+def apply(
+    observer: Any,
+    view: Any,
+    console: Console,
+    began: float,
+    *,
+    json: bool,
+    action: str = "deploy",
+    stay: Sequence[str] = (),
+) -> int:
     """Show the pending changes, apply them, report the result, and return the exit code.
 
+    `stay` are sentences about what the command leaves as it is; they are repeated at the end.
     A value that several hosts must change together needs a second pass; see plainstack.engine.transition.
     """
     from plainstack.cli import notify, report
@@ -118,6 +128,7 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
                 ],
                 "failed": failed_hosts(failed),
                 "warnings": warnings,
+                "notes": [*stay],
                 "interrupted": interrupted,
                 "seconds": round(seconds, 2),
             }
@@ -135,6 +146,8 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
         console.error(problem)
     for warning in warnings:
         console.line(f"WARNING: {warning}", "bold yellow")
+    for text in stay:
+        console.line(f"note: {text}", "yellow")
     reached = counted(len({outcome.node.host for outcome in outcomes}), "host")
     bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(failed))
     every = counted(len(view.plans) + len(view.failed), "host")

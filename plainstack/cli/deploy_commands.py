@@ -57,7 +57,7 @@ def plan(
             view = observer.observe(console.progress())
             pending = view.pending
             refused = [
-                *conclusions.held_back(observer),
+                *conclusions.held_back(observer, view),
                 *conclusions.refusals(observer, view),
                 *unfetched(view.pending, view.observed, stack.state / "wheels", console.progress().note),
             ]
@@ -138,7 +138,7 @@ def deploy(
             view = observer.observe(console.progress(), to_apply=True)
             for text in _still_pinned(observer, view) if again else ():
                 console.line(f"note: {text}")
-            if held_back := conclusions.held_back(observer):
+            if held_back := conclusions.held_back(observer, view):
                 raise Refused("\n".join(held_back))
             if not view.pending:
                 refused = conclusions.refusals(observer, view)
@@ -156,7 +156,8 @@ def deploy(
                     console.line(f"nothing to do on {counted(len(view.plans), 'host')} ({seconds:.1f} s)")
                 code = int(bool(view.failed))
             else:
-                code = apply(observer, view, console, began, json=json)
+                stay = conclusions.left_as_is(observer)
+                code = apply(observer, view, console, began, json=json, stay=stay)
     if code:
         raise Exit(code=code)
 

@@ -15,6 +15,7 @@ from plainstack.cli.console import Console
 from plainstack.cli.streams import reader_gone
 from plainstack.deploy.journal import Entry, Query, parse_last
 from plainstack.errors import HostFailed, Refused
+from plainstack.wording import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +123,7 @@ def _units(
     asked = [one for one in hosts if unknown or not names or any(one in some for some in having.values())]
     if not asked:
         where = ", ".join(dict.fromkeys(one for name in names for one in stack.hosts if one in having[name]))
-        raise Refused(f"no chosen host has {' or '.join(names)}" + (f"; these have: {where}" if where else ""))
+        raise Refused(f"no chosen host has {one_of(names)}" + (f"; these have: {where}" if where else ""))
     failed: list[HostFailed] = []
     if names and all(name in services and name not in roles for name in names):
         # The inventory alone names the units, so a host that is down now can be followed once it is back.
@@ -137,7 +138,7 @@ def _units(
     by_default = [role.name for role in roles.values() if not role.everywhere]
     units = log_units.choose(names, found, services, roles, by_default)
     if not units:
-        raise Refused(f"no unit of {' or '.join(names) or 'any role'} is on {', '.join(found)} yet: inv deploy")
+        raise Refused(f"no unit of {one_of(names) or 'any role'} is on {', '.join(found)} yet: inv deploy")
     return units, failed
 
 

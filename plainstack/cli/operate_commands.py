@@ -25,7 +25,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
         from plainstack.deploy.observe import Observer
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
-        from plainstack.services import maintenance, stops
+        from plainstack.services import holds, maintenance, stops
         from plainstack.ssh import lab_owner
 
         stack = load(inventory)
@@ -39,7 +39,10 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
             report_unsaved(console, observer)
             held, results = run_checks(console, observer, roles, hosts, serial=serial)
             survey = maintenance.Survey.of(observer.ask(maintenance.questions(stack)))
-        notes = [*dict.fromkeys(sentence for _, sentence in [*survey.notes(), *stops.sentences(held)])]
+        notes = [
+            *dict.fromkeys(sentence for _, sentence in [*survey.notes(), *stops.sentences(held)]),
+            *holds.sentences(held),
+        ]
         failed = [result for result in results if not result.passed]
         seconds = time.monotonic() - began
         if json:

@@ -180,8 +180,8 @@ def _after(service: str, pin: Pinned, pinned: Mapping[str, Pinned]) -> str:
     if not pinned:
         return f"{service} runs {pin.release}, which is also the content of its source"
     return (
-        f"{service} stays at {pin.release} until its source changes: inv deploy refuses the content that was rolled"
-        f" back, unless --again is given"
+        f"{service} stays at {pin.release} until its source changes, or until inv deploy --again. Meanwhile, inv deploy"
+        " deploys everything else"
     )
 
 

@@ -52,8 +52,11 @@ def show(console: Console, seen: Mapping[str, Mapping[str, OnHost]]) -> None:
         if text := rollback.differing(service, hosts):
             console.line(text)
         if pinned := rollback.newest(hosts):
-            console.line(f"{holds.rolled_back(service, pinned)}; a deploy of the same content needs --again")
-        console.line(rollback.choice(service, hosts))
+            console.line(holds.stays(service, pinned))
+        if rollback.candidates(hosts):
+            console.line(rollback.choice(service, hosts))
+        else:
+            console.line(f"{service}: there is no other release that it can be rolled back to")
 
 
 def _rows(service: str, seen: Mapping[str, OnHost]) -> Iterable[tuple[str, ...]]:
@@ -77,6 +80,4 @@ def _descending(text: str) -> tuple[int, ...]:
 def _state(one: OnHost, release: str) -> str:
     if release == one.current:
         return "runs"
-    if one.releases[release].lacks:
-        return one.releases[release].lacks
-    return "previous" if release == one.previous else "kept"
+    return one.releases[release].state or ("previous" if release == one.previous else "kept")

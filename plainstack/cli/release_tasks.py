@@ -43,7 +43,7 @@ def rollback(
     """Return a service to a release that its hosts keep, one host after another, each checked before the next.
 
     Only this service changes; nothing is built or sent. Migrations are not undone. The service then stays at that
-    release until its source changes; inv deploy refuses the content that was rolled back, unless --again is given.
+    release until its source changes, or until inv deploy --again; meanwhile, inv deploy deploys everything else.
 
     Exit code: 0 all hosts run the release, 1 a host failed or the rollback was refused.
     """

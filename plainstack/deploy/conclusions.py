@@ -10,6 +10,7 @@ from plainstack.deploy import over_hosts, status
 from plainstack.engine import ownership, preflight
 from plainstack.engine.role import of_host
 from plainstack.engine.sources import Sources
+from plainstack.services import holds
 
 if TYPE_CHECKING:
     from plainstack.deploy.observe import Observer, View
@@ -25,8 +26,19 @@ def refusals(observer: Observer, view: View) -> list[str]:
     return [*found, *others, *over_hosts.refusals(observer, view, deployed)]
 
 
-def held_back(observer: Observer) -> list[str]:
-    """Return the reasons why holds on the hosts stop `inv deploy`."""
+def held_back(observer: Observer, view: View) -> list[str]:
+    """Return the reasons to refuse `inv deploy` because of holds.
+
+    It would have nothing else to do, and look successful; or some hosts do not run the release of a rollback.
+    """
+    stay = left_as_is(observer)
+    if not stay:
+        return []
+    return list(holds.unfinished(observer.stack, view.pending)) or ([] if view.pending else stay)
+
+
+def left_as_is(observer: Observer) -> list[str]:
+    """Return sentences about what `inv deploy` leaves as it is because of holds on the hosts."""
     if observer.change:
         return []
     hosts = [observer.stack.hosts[name] for name in observer.hosts]

@@ -11,7 +11,7 @@ from plainstack.engine.kinds.unit import Kept
 from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.role import Role, hosts_of
 from plainstack.inventory.stack import Stack
-from plainstack.services import stops
+from plainstack.services import holds, stops
 
 _COMMON = ("host", "address", "roles", "units")
 
@@ -52,7 +52,8 @@ def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> lis
         for name, note in said.notes:
             if name in found:
                 found[name].notes.append(note)
-    for name, note in stops.sentences(stack):
+    known = {name: seen.facts for name, seen in view.observed.items()}
+    for name, note in (*holds.notes(stack, known), *stops.sentences(stack)):
         if name in found:
             found[name].notes.append(note)
     return list(found.values())

@@ -130,10 +130,10 @@ class Role:
         these values in sentences.
 
     Holds, which commands leave on the role's hosts and deploys must respect, such as a pinned release:
-        `holds` returns the stack with the holds of the hosts; `desired` and all later functions get this stack, and
-        `still_served` describes the holds in sentences;
-        `held_back` yields the reasons why a hold stops `inv deploy` of the role to a host. It is not called if --role
-        names only other roles, or if the command itself changes the holds.
+        `holds` returns the stack with the holds of the hosts; `desired` and all later functions get this stack;
+        `held_back` yields a sentence for each hold because of which `inv deploy` of the role leaves something of a
+        host as it is. A deploy that has nothing else to do is refused. It is not called if --role names only other
+        roles, or if the command itself changes the holds.
 
     Checks before a deploy:
         `contradictions`, errors in an otherwise valid inventory that concern the role, as (place, sentence) pairs;

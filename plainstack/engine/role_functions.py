@@ -62,7 +62,7 @@ def holds_nothing(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
 
 
 def held_back_by_nothing(_stack: Stack, _host: Host) -> Iterable[str]:
-    """Default of `held_back`: nothing that commands left on the hosts stops a deploy."""
+    """Default of `held_back`: no hold of the hosts keeps a deploy from anything."""
     return ()
 
 

@@ -86,8 +86,7 @@ def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
 
 
 def still_served(stack: Stack) -> Iterator[str]:
-    """Yield a sentence for each hold, and for each old port of a service that the second pass closes."""
-    yield from holds.sentences(stack)
+    """Yield a sentence for each old port of a service that the second pass closes."""
     yield from port_changes.sentences(stack)
 
 

@@ -21,11 +21,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan, Run
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory.held import Held, Hold, Pinned
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, release
+from plainstack.services.release_steps import switch_step
 from plainstack.services.variables import FOLDER
 
 _MODELS: Mapping[str, type[Hold]] = {
@@ -135,17 +137,59 @@ def unpinned(stack: Stack) -> Stack:
 def sentences(stack: Stack) -> Iterator[str]:
     """Yield a sentence for each hold in effect, for plans."""
     for service, pinned in stack.held.pinned.items():
-        yield f"{rolled_back(service, pinned)}; a deploy of the same content needs --again"
+        yield stays(service, pinned)
+
+
+def stays(service: str, pinned: Pinned) -> str:
+    """Return the sentence that says since when a service is rolled back, and until when."""
+    return f"{rolled_back(service, pinned)}; it stays there until its source changes, or until inv deploy --again"
+
+
+def notes(stack: Stack, facts: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield each host of a rolled-back service, and a sentence about the rollback; `facts` are those of the hosts.
+
+    The facts may know of a rollback that the stack does not have, because the source has new content now.
+    """
+    for service in stack.services:
+        names = [host.name for host in processes.hosts(stack, service) if host.name in facts]
+        pinned = newest(service, [facts[name] for name in names]).get("pinned")
+        if not isinstance(pinned, Pinned):
+            continue
+        if held := stack.held.pinned.get(service):
+            yield from ((name, stays(service, held)) for name in names)
+        elif not _pins(stack, service, pinned.model_copy(update={"refused": (*pinned.refused, pinned.release)})):
+            text = f"{rolled_back(service, pinned)}; its source has new content, which the next deploy releases"
+            yield from ((name, text) for name in names)
 
 
 def refusals(stack: Stack, services: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each of these services whose pinned release a deploy may replace only with --again."""
+    """Yield a sentence for each of these services whose pinned release a deploy replaces only with --again."""
     for service in services:
         if service in stack.held.pinned:
             yield (
                 f"{rolled_back(service, stack.held.pinned[service])}, and its source still has the content that was"
                 " rolled back. Change the source, or deploy it anyway: inv deploy --again. To see which release each"
-                " host runs: inv releases. To deploy only other roles, use --role"
+                " host runs: inv releases"
+            )
+
+
+def unfinished(stack: Stack, plans: Mapping[str, HostPlan]) -> Iterator[str]:
+    """Yield a sentence for each pinned service that these plans would switch to another release on a host.
+
+    Someone may have deployed the source again there, so a deploy does not decide which release is right.
+    """
+    for service, pinned in stack.held.pinned.items():
+        step = switch_step(service)
+        behind = [
+            name
+            for name, plan in plans.items()
+            if any(isinstance(action, Run) and action.command.name == step for _, action in plan.actions())
+        ]
+        if behind:
+            yield (
+                f"{rolled_back(service, pinned)}, but {' and '.join(behind)} {'does' if len(behind) == 1 else 'do'} not"
+                f" run {pinned.release}. To continue the rollback: inv rollback --service={service}. To deploy the"
+                " source again on all hosts: inv deploy --again. To leave hosts out, use --host"
             )
 
 

@@ -29,6 +29,7 @@ for release in "$home"/releases/*; do
     [ -z "$venv" ] || [ ! -e "$home/venvs/${{venv##*/}}/complete" ] ||
         [ ! -x "$home/venvs/${{venv##*/}}/bin/python" ] || echo "complete.${{release##*/}}=yes"
     echo "switched.${{release##*/}}=$(when "$release")"
+    [ ! -e "$release/unproven" ] || echo "unproven.${{release##*/}}=yes"
     [ ! -e "$release/before" ] || echo "before.${{release##*/}}=$(cat "$release/before")"
     [ ! -e "$release/migrated" ] || echo "migrated.${{release##*/}}=$(when "$release/migrated")"
     [ ! -s "$release/migrations" ] ||
@@ -38,10 +39,19 @@ done
 """
 
 
+NEVER = "never ran"
+FAILED = "failed"
+
+# Why a release in one of these states cannot be rolled back to.
+_WHY = {NEVER: "it never ran there", FAILED: "its deploy did not succeed there"}
+
+
 @dataclass(frozen=True)
 class Kept:
     """A release that a host keeps. `lacks` says why it cannot be rolled back to; it is empty if nothing is missing.
 
+    `state` is a word for that: NEVER if the host has never switched to the release, FAILED if no deploy with it has
+    succeeded there, which a release can also be while it runs.
     `before` is the release that ran before this one was first deployed. Times are in UTC, as text; `migrations` are
     those that were applied for this release on this host, at `applied`.
     """
@@ -49,6 +59,7 @@ class Kept:
     id: str
     venv: str = ""
     lacks: str = ""
+    state: str = ""
     since: str = ""
     who: str = ""
     before: str = ""
@@ -67,9 +78,17 @@ class OnHost:
 
     @property
     def previous(self) -> str:
-        """The release that ran before the current one was deployed; empty if it is not known or no longer kept."""
+        """The release that ran before the current one was deployed; empty if it is not known or no longer kept.
+
+        Releases that never ran well are skipped: a deploy that was killed may have left one as the current release.
+        """
+        passed = {self.current}
         here = self.releases.get(self.current)
-        return here.before if here and here.before in self.releases else ""
+        while here and (here := self.releases.get(here.before)) and here.id not in passed:
+            if here.state not in (NEVER, FAILED):
+                return here.id
+            passed.add(here.id)
+        return ""
 
     @property
     def ready(self) -> list[str]:
@@ -97,16 +116,14 @@ def parse(stack: Stack, service: str, facts: Mapping[str, str]) -> OnHost:
         applied, *migrations = facts.get(f"migrations.{release}", "").split() or [""]
         # Hosts that an earlier version of Plainstack deployed have only the link.
         before = facts.get(f"before.{release}") or (previous if release == current != previous else "")
+        switched = bool(at) or f"before.{release}" in facts or release in (current, previous)
+        state = _state(release, facts, migrates=bool(kind.migrate), switched=switched)
+        gone = kind.requirements and f"complete.{release}" not in facts
         found[release] = Kept(
             id=release,
             venv=venv,
-            lacks=_lacks(
-                release,
-                facts,
-                requirements=kind.requirements,
-                migrates=bool(kind.migrate),
-                switched=bool(at) or f"before.{release}" in facts or release in (current, previous),
-            ),
+            lacks=_WHY.get(state, "its virtual environment is gone or incomplete" if gone else ""),
+            state=state or ("lacks its virtual environment" if gone else ""),
             since=at or facts.get(f"switched.{release}", ""),
             who=who,
             before=before,
@@ -118,12 +135,11 @@ def parse(stack: Stack, service: str, facts: Mapping[str, str]) -> OnHost:
     return OnHost(current, found, pinned if isinstance(pinned, Pinned) else None)
 
 
-def _lacks(release: str, facts: Mapping[str, str], *, requirements: bool, migrates: bool, switched: bool) -> str:
-    if requirements and f"complete.{release}" not in facts:
-        return "its virtual environment is gone or incomplete"
+def _state(release: str, facts: Mapping[str, str], *, migrates: bool, switched: bool) -> str:
+    # A release that an earlier version of Plainstack built has no file `unproven`, whether it was healthy or not.
     if not switched or (migrates and f"migrated.{release}" not in facts):
-        return "it never ran there"
-    return ""
+        return NEVER
+    return FAILED if f"unproven.{release}" in facts else ""
 
 
 def _switches(service: str, facts: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -11,6 +11,7 @@ from plainstack.inventory.service_values import DEBIANS_PYTHON
 from plainstack.inventory.services import DjangoService, PythonService, Service, StaticService
 from plainstack.services import django_files, django_look, static_paths
 from plainstack.services.requirements import lock_command
+from plainstack.wording import one_of
 
 LOCK = "requirements.txt"
 # The Python version of Debian 13, for which wheels are chosen.
@@ -101,7 +102,7 @@ def _django_needs(service: Service, key: str, files: Sequence[str]) -> Mapping[s
         wsgi: "its WSGI application, in the package named by `project`",
     }
     if found := [file.removesuffix("/wsgi.py") for file in files if fnmatch.fnmatchcase(file, "*/wsgi.py")]:
-        needed[wsgi] = f"its WSGI application. {key}.project names the package, here {' or '.join(found)}"
+        needed[wsgi] = f"its WSGI application. {key}.project names the package, here {one_of(found)}"
     return needed
 
 

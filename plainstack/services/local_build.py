@@ -15,6 +15,7 @@ from plainstack import state_folder
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, release, source
+from plainstack.wording import one_of
 
 _TAIL = 15
 
@@ -119,7 +120,7 @@ def _check(stack: Stack, name: str, key: str) -> None:
     if missing:
         raise Refused(
             f"{key}: {service.build.local} ended without an error, but no file that a release contains is at"
-            f" {' or '.join(missing)}, which services.{name}.build.output names"
+            f" {one_of(missing)}, which services.{name}.build.output names"
         )
 
 

@@ -26,6 +26,11 @@ def pin(service: str) -> str:
     return f"/etc/plainstack/app/{service}.pinned"
 
 
+def unproven(service: str, release: str) -> str:
+    """Return the path of the file that a release has on a host until a deploy with it has succeeded there."""
+    return f"{home(service)}/releases/{release}/unproven"
+
+
 def settings(service: str) -> str:
     """Return the path of the file with a service's environment variables, including secrets."""
     return f"/etc/plainstack/app/{service}.env"

@@ -9,11 +9,12 @@ from plainstack.engine.resources import Command
 from plainstack.inventory.services import Service
 from plainstack.services import files, kinds, static_paths
 from plainstack.services.environment_steps import ROOM_FOR, environment
-from plainstack.services.places import account, data, home, pin, settings, settings_ahead
+from plainstack.services.places import account, data, home, pin, settings, settings_ahead, unproven
 from plainstack.services.release import Release
 from plainstack.services.release_shell import IN_RELEASE, script, word
 
-# How many releases a host keeps; the current and the previous one are always among them.
+# How many releases that have run a host keeps; the current and the previous one are always among them. Of those whose
+# deploy did not succeed, it keeps the last one, for finding out why.
 KEPT = 5
 
 # A release is built in a staging folder and renamed when complete. Project code runs as the service's account, never as
@@ -21,6 +22,7 @@ KEPT = 5
 _BEGIN = """\
 new=$home/staging
 rm -rf "$new"
+prune "$venv"
 or_clear "$new"
 enough_room "$home" "$(du -sk "$PAYLOAD/source" | cut -f 1)"
 mkdir "$new"
@@ -51,6 +53,9 @@ for file in $files; do
 done
 printf 'RELEASE=%s\\n' "$id" >"$new/release.env"
 if [ -d "$new/static" ]; then printf 'STATIC_ROOT=%s\\n' "$home/releases/$id/static" >>"$new/release.env"; fi
+# Removed at the end of the first deploy that succeeds. Releases that earlier versions of Plainstack built have no such
+# file, and count as having run.
+: >"$new/unproven"
 sync -f "$new"
 mv -T "$new" "$home/releases/$id"
 """
@@ -106,22 +111,55 @@ else
 fi
 """
 
+# A killed run must not leave a half-removed release or environment that a later deploy takes for a complete one.
 _PRUNE = """\
-cd "$home/releases"
-pinned=$(sed -n 's/^release=//p' "$pin" 2>/dev/null || :)
-keep=$({ readlink ../current; echo "$pinned"; readlink ../previous || :; ls -t; } |
-    sed '/^$/d; s|.*/||' | awk '!seen[$0]++' | head -n "$kept")
-for each in *; do
-    printf '%s\\n' "$keep" | grep -qxF "$each" || rm -rf "$each"
-done
-for each in ../venvs/*; do
-    [ -e "$each" ] || continue
-    readlink ./*/venv | sed 's|.*/||' | grep -qxF "${each##*/}" || rm -rf "$each"
-done
-for each in ../pythons/*; do
-    [ -e "$each" ] || continue
-    sed -n 's|^home = .*/pythons/\\(.*\\)/bin$|\\1|p' ../venvs/*/pyvenv.cfg | grep -qxF "${each##*/}" || rm -rf "$each"
-done
+newest() { # newest proven|unproven: these releases, newest first
+    ls -t "$home/releases" | while read -r each; do
+        which=proven
+        [ ! -e "$home/releases/$each/unproven" ] || which=unproven
+        [ $which != "$1" ] || echo "$each"
+    done
+}
+in_use() {
+    readlink "$home/current" || :
+    sed -n 's/^release=//p' "$pin" 2>/dev/null || :
+    readlink "$home/previous" || :
+}
+prune() { # prune VENV: remove old releases, and what only they need; VENV stays
+    keep=$({ in_use; newest proven; } | sed '/^$/d; s|.*/||' | awk '!seen[$0]++' | head -n "$kept")
+    failed=$(for each in $keep; do [ ! -e "$home/releases/$each/unproven" ] || echo "$each"; done)
+    keep="$keep
+${failed:-$(newest unproven | head -n 1)}"
+    for each in "$home"/releases/*; do
+        [ -e "$each" ] || continue
+        ! printf '%s\\n' "$keep" | grep -qxF "${each##*/}" || continue
+        rm -rf "$home/staging"
+        mv -T "$each" "$home/staging"
+        rm -rf "$home/staging"
+    done
+    for each in "$home"/venvs/*; do
+        [ -e "$each" ] || continue
+        ! { echo "${1##*/}"; readlink "$home"/releases/*/venv | sed 's|.*/||'; } | grep -qxF "${each##*/}" || continue
+        rm -f "$each/complete"
+        rm -rf "$each"
+    done
+    for each in "$home"/pythons/*; do
+        [ -e "$each" ] || continue
+        ! sed -n 's|^home = .*/pythons/\\(.*\\)/bin$|\\1|p' "$home"/venvs/*/pyvenv.cfg |
+            grep -qxF "${each##*/}" || continue
+        rm -f "$each/complete"
+        rm -rf "$each"
+    done
+}
+"""
+
+# In the shell itself, since every probe runs it.
+_PRUNED = """\
+set -- {releases}/*
+all=$#
+set -- {releases}/*/unproven
+[ -e "$1" ] || shift
+[ $# -le 1 ] && [ $((all - $#)) -le {kept} ]
 """
 
 
@@ -155,7 +193,15 @@ def put_in_place(
         run=lacks
         if here.pinned
         else script(
-            executables + ROOM_FOR + IN_RELEASE + _BEGIN + kind.build + _completed(complete) + kind.finish + _END,
+            executables
+            + ROOM_FOR
+            + IN_RELEASE
+            + _PRUNE
+            + _BEGIN
+            + kind.build
+            + _completed(complete)
+            + kind.finish
+            + _END,
             service=name,
             seconds=str(service.build.timeout),
             settings=settings_ahead(name),
@@ -164,6 +210,8 @@ def put_in_place(
             files=" ".join(service.files),
             rendered=files.folder(name),
             inside=static_paths.inside(service),
+            kept=str(KEPT),
+            pin=pin(name),
             **kinds.variables(service),
             **known,
         ),
@@ -184,7 +232,7 @@ def put_in_place(
         )
     yield from before
     yield Command(
-        name=f"{name}: switch",
+        name=switch_step(name),
         why=f"make release {here.id} of {name} the current one",
         run=script(_SWITCH, home=home(name), id=here.id, pinned="yes" if here.pinned else ""),
         undo=script(_SWITCH_BACK, home=home(name), id=here.id),
@@ -192,13 +240,30 @@ def put_in_place(
     )
 
 
+def switch_step(name: str) -> str:
+    """Return the name of the step that makes another release of a service the current one."""
+    return f"{name}: switch"
+
+
+def proven(name: str, here: Release) -> Command:
+    """Return the step after the restart that records that a release has run; it is undone with its transaction."""
+    mark = word(unproven(name, here.id))
+    return Command(
+        name=f"{name}: proven",
+        why=f"record that release {here.id} of {name} has started, and can be rolled back to",
+        run=f"rm -f {mark}\n",
+        undo=f"[ ! -d {word(f'{home(name)}/releases/{here.id}')} ] || : >{mark}\n",
+        unless=f"[ ! -e {mark} ]",
+    )
+
+
 def prune(name: str) -> Command:
-    """Return the step after the restart, which removes old releases."""
+    """Return the last step, which removes old releases."""
     return Command(
         name=f"{name}: prune",
-        why=f"keep the last {KEPT} releases of {name}",
-        run=script(_PRUNE, home=home(name), kept=str(KEPT), pin=pin(name)),
-        unless=f"set -- {word(home(name))}/releases/*; [ $# -le {KEPT} ]",
+        why=f"keep the last {KEPT} releases of {name}, and the last one that failed",
+        run=script(_PRUNE + "prune ''\n", home=home(name), kept=str(KEPT), pin=pin(name)),
+        unless=_PRUNED.format(releases=word(f"{home(name)}/releases"), kept=KEPT),
     )
 
 

@@ -9,6 +9,7 @@ from plainstack.inventory.held import Pinned, later
 from plainstack.inventory.keys import did_you_mean
 from plainstack.services.holds import rolled_back
 from plainstack.services.kept import OnHost
+from plainstack.wording import one_of
 
 Hosts = Mapping[str, OnHost]
 
@@ -44,13 +45,18 @@ def newest(hosts: Hosts) -> Pinned | None:
 
 
 def candidates(hosts: Hosts) -> list[str]:
-    """Return the releases that every host could run and at least one host does not, newest first."""
+    """Return the releases that every host could run and at least one host does not, newest first.
+
+    Those that were rolled back come last.
+    """
     order = dict.fromkeys(name for seen in hosts.values() for name in [*seen.ready, seen.current] if name)
-    return [
+    found = [
         name
         for name in order
         if not list(_lacking(hosts, name)) and any(seen.current != name for seen in hosts.values())
     ]
+    pinned = newest(hosts)
+    return sorted(found, key=lambda name: pinned is not None and name in pinned.refused)
 
 
 def choice(service: str, hosts: Hosts) -> str:
@@ -58,7 +64,7 @@ def choice(service: str, hosts: Hosts) -> str:
     found = candidates(hosts)
     if not found:
         return f"There is no release that {service} can be rolled back to; inv releases shows what the hosts keep"
-    return f"{service} can be rolled back to {' or '.join(found)}: inv rollback --service={service} --to={found[0]}"
+    return f"{service} can be rolled back to {one_of(found)}: inv rollback --service={service} --to={found[0]}"
 
 
 def differing(service: str, hosts: Hosts) -> str:

@@ -90,14 +90,13 @@ def test_no_request_fails_during_a_release_with_a_migration_and_its_rollback(sho
 def test_a_rollback_lasts_until_the_operator_ends_it(shop: Shop) -> None:
     deployed, first = shop.operator, shop.release()
     plan = deployed.inv("plan", code=1)
-    assert re.search(
-        rf"web: rolled back from \w+ to {first} on .*; a deploy of the same content needs --again", plan.out
-    )
+    assert re.search(rf"web: rolled back from \w+ to {first} on .*; it stays there until its source changes", plan.out)
     assert "would be refused" in plan.err
     assert deployed.json("plan", code=1)["changes"] == {}
     assert "inv deploy --again" in deployed.inv("deploy", code=1).err
     deployed.inv("deploy", "--role=db")
     assert shop.release() == first
+    assert f" to {first} on " in deployed.inv("status").out
     deployed.inv("verify", "--role=app", "--host=app1,app2")
 
     seen = deployed.json("releases")["services"]["web"]

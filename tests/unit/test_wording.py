@@ -1,4 +1,4 @@
-"""Nouns in messages agree with their counts."""
+"""Nouns in messages agree with their counts, and alternatives are listed as in English."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.secrets.format import Store
 from plainstack.secrets.store import Opened
 from plainstack.secrets.store_files import Found, path
-from plainstack.wording import counted
+from plainstack.wording import counted, one_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ from plainstack.wording import counted
 )
 def test_a_noun_agrees_with_its_count(count: int, words: tuple[str, ...], said: str) -> None:
     assert counted(count, *words) == said
+
+
+def test_alternatives_are_listed_with_one_or() -> None:
+    assert [one_of("abc"[:count]) for count in range(4)] == ["", "a", "a or b", "a, b or c"]
 
 
 def test_a_single_certificate_would_be_generated(stack: Stack) -> None:

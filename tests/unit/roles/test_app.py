@@ -191,6 +191,7 @@ def test_the_database_is_migrated_before_the_release_is_switched_and_the_service
         "web: migrate",
         "web: switch",
         "plainstack-web.service",
+        "web: proven",
         "web: prune",
     ]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.deploy.status import rows
+from plainstack.deploy.view import View
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.inventory.held import Pinned, later
@@ -84,6 +86,21 @@ def test_only_rolled_back_content_is_not_deployed_again(tmp_path: Path, stack: S
     assert holds.read(stack, seen) == stack
     (tmp_path / "tool").unlink()
     assert holds.read(stack, seen).held.pinned["tool"].release == "aaa"
+
+
+def test_status_says_that_a_service_is_rolled_back_and_what_the_next_deploy_does(tmp_path: Path, stack: Stack) -> None:
+    seen = {"a1": _seen(tmp_path, _pinned(stack, _hold(stack)), "a1"), "a2": _seen(tmp_path, stack, "a2")}
+
+    def said() -> dict[str, list[str]]:
+        held = holds.read(stack, seen)
+        return {row.host: row.notes for row in rows(held, registry(), View(held, observed=seen), 0)}
+
+    back = f"tool: rolled back from {release.read(stack, 'tool').id} to aaa on 2026-01-01T00:00:00Z by ann@desk (a=b)"
+    stays = f"{back}; it stays there until its source changes, or until inv deploy --again"
+    assert said() == {"a1": [stays], "a2": [stays]}
+    (tmp_path / "tool").write_text("#!/bin/sh\n# mended\n", encoding="utf-8")
+    ends = f"{back}; its source has new content, which the next deploy releases"
+    assert said() == {"a1": [ends], "a2": [ends]}
 
 
 def test_only_deploys_that_include_the_service_and_its_hosts_are_refused(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.resources import Directory, File, Payload, Resource, Unit
 from plainstack.inventory.services import DjangoService
 from plainstack.services.release import Release
-from plainstack.services.release_steps import KEPT, prune, put_in_place
+from plainstack.services.release_steps import KEPT, proven, prune, put_in_place
 from tests.unit.sandbox import Done, Sandbox, build
 
 pytestmark = pytest.mark.programs
@@ -32,7 +32,8 @@ def wanted(asset: str) -> Mapping[str, Sequence[Resource]]:
     ]
     folders = [Directory(path=path) for path in (HOME, f"{HOME}/releases", f"{HOME}/venvs")]
     unit = Unit(name="plainstack-web.service", restart_on=(f"release:{asset}",))
-    return {"app": [*folders, *settings, *put_in_place("web", here, SERVICE), unit, prune("web")]}
+    steps = [*put_in_place("web", here, SERVICE), unit, proven("web", here), prune("web")]
+    return {"app": [*folders, *settings, *steps]}
 
 
 def deploy(host: Sandbox, asset: str) -> list[Done]:

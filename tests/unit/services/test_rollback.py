@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from plainstack.errors import Refused
 from plainstack.inventory.held import Pinned
 from plainstack.services import rollback
-from plainstack.services.kept import Kept, OnHost
+from plainstack.services.kept import FAILED, Kept, OnHost
+from plainstack.wording import one_of
 
 AT, WHO = "2026-03-01T12:00:00Z", "ann@desk"
 
@@ -59,7 +60,8 @@ def test_a_second_rollback_is_refused_unless_it_names_the_release() -> None:
     hosts = {name: _host("bbb", pinned=BACK) for name in ("app1", "app2")}
     said = _refused(hosts)
     assert "rolled back from ccc to bbb on 2026-02-01T00:00:00Z by bob@desk" in said
-    assert "can be rolled back to ccc or aaa" in said
+    # What was rolled back comes last, and is not what the command at the end names.
+    assert "can be rolled back to aaa or ccc: inv rollback --service=web --to=aaa" in said
     assert "inv deploy --again" in said
     # Neither of the two releases that were left behind comes back by a deploy.
     assert _target(hosts, "aaa").refused == ("bbb", "ccc")
@@ -94,7 +96,19 @@ def test_an_impossible_rollback_is_refused(hosts: Mapping[str, OnHost], to: str,
     text = _refused(hosts, to)
     assert said in text
     possible = rollback.candidates(hosts)
-    assert (" or ".join(possible) if possible else "There is no release that web can be rolled back to") in text
+    assert (one_of(possible) if possible else "There is no release that web can be rolled back to") in text
+
+
+def test_a_release_that_failed_is_passed_over_and_never_offered() -> None:
+    """A deploy of bbb was killed or undone, and ccc mends it."""
+    failed = Kept("bbb", "v1", lacks="its deploy did not succeed there", state=FAILED, before="aaa")
+    hosts = {"app1": _host(bbb=failed)}
+    assert _target(hosts).release == "aaa"
+    assert rollback.candidates(hosts) == ["aaa"]
+    said = _refused(hosts, "bbb")
+    assert "web cannot go back to bbb: app1: its deploy did not succeed there. web can be rolled back to aaa: " in said
+    # The previous release is known, even if two failed ones name each other.
+    assert _host("bbb", aaa=Kept("aaa", state=FAILED, before="bbb"), bbb=failed).previous == ""
 
 
 def test_migrations_of_newer_releases_are_listed_in_order() -> None:

@@ -7,17 +7,23 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from plainstack.deploy import conclusions
+from plainstack.deploy.view import View
 from plainstack.engine import probe
 from plainstack.engine.plan.actions import Run
-from plainstack.engine.resources import Directory, File, Resource, Unit
+from plainstack.engine.resources import Command, Directory, File, Resource, Unit
 from plainstack.errors import Refused
 from plainstack.inventory.held import Pinned
 from plainstack.inventory.stack import Stack
+from plainstack.roles import registry
 from plainstack.services import holds, kept, release, rollback
-from plainstack.services.release_steps import KEPT, prune, put_in_place
+from plainstack.services.kept import FAILED
+from plainstack.services.release_steps import KEPT, proven, prune, put_in_place
 from tests import inventories
 from tests.unit.sandbox import Sandbox, build
 
@@ -46,7 +52,8 @@ def _resources(stack: Stack) -> Mapping[str, Sequence[Resource]]:
     folders = [Directory(path=path) for path in ("/srv/web", "/srv/web/releases", "/srv/web/venvs")]
     unit = Unit(name="plainstack-web.service", restart_on=(f"release:{here.id}",))
     steps = put_in_place("web", here, stack.services["web"])
-    return {"app": [*folders, *holds.files(stack, "web"), *settings, *steps, unit, prune("web")]}
+    after = [proven("web", here), prune("web")]
+    return {"app": [*folders, *holds.files(stack, "web"), *settings, *steps, unit, *after]}
 
 
 @dataclass
@@ -57,6 +64,7 @@ class Shop:
     hosts: dict[str, Sandbox] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     times: int = 0
+    beside: str = "1"
 
     def __post_init__(self) -> None:
         self.stack = inventories.parse(TEXT, "test.yaml", self.folder)
@@ -84,6 +92,10 @@ class Shop:
         self.ids = [*dict.fromkeys([*self.ids, found])]
         return found
 
+    def resources(self, stack: Stack) -> Mapping[str, Sequence[Resource]]:
+        """Return the resources of a host: those of the service, and a file that belongs to another one."""
+        return {"app": [*_resources(stack)["app"], File(path="/etc/beside", content=self.beside.encode())]}
+
     def held(self) -> Stack:
         script = probe.script([], [holds.facts()])
         seen = {name: probe.parse(host.sh(script)[1], str(host.root)) for name, host in self.hosts.items()}
@@ -97,7 +109,11 @@ class Shop:
     def deploy(self, *, again: bool = False, killed: int = 0) -> None:
         """Deploy the source. Raises Refused if it was rolled back."""
         held = holds.unpinned(self.stack) if again else self.held()
-        if sentences := list(holds.refusals(held, ["web"])):
+        # A pin does not stop `inv deploy --again`, which changes it.
+        change = holds.unpinned if again else None
+        observer: Any = SimpleNamespace(stack=held, hosts=HOSTS, roles=registry(), chosen=(), change=change)
+        plans = {name: host.plan(self.resources(held)) for name, host in self.hosts.items()}
+        if sentences := conclusions.held_back(observer, View(held, plans)):
             raise Refused("\n".join(sentences))
         self._apply(held, killed)
 
@@ -111,7 +127,7 @@ class Shop:
 
     def _apply(self, stack: Stack, killed: int) -> None:
         for host in self.hosts.values():
-            for work in host.plan(_resources(stack)).transactions:
+            for work in host.plan(self.resources(stack)).transactions:
                 asset = (self.folder / "src/asset").read_bytes()
                 payloads = {"web: release": [("source/asset", asset)]}
                 sent = payloads if any(isinstance(action, Run) for action in work.actions) else {}
@@ -119,6 +135,22 @@ class Shop:
                 assert killed or done.ok, done.text
                 if killed:
                     return
+
+    def fails(self, content: str) -> str:
+        """Deploy content that does not start; return the id of its release."""
+        found = self.write(content)
+        for host in self.hosts.values():
+            host.reads("plainstack-web.service", "/srv/web/fault")
+            host.write("/srv/web/fault", "broken")
+        with pytest.raises(AssertionError, match="plainstack-web"):
+            self.deploy()
+        for host in self.hosts.values():
+            (host.root / "srv/web/fault").unlink()
+        return found
+
+    def releases(self, host: str = "app1") -> set[str]:
+        """Return the releases that a host keeps."""
+        return {each.name for each in (self.hosts[host].root / "srv/web/releases").iterdir()}
 
     def running(self) -> set[str]:
         return {(host.root / "srv/web/current").readlink().name for host in self.hosts.values()}
@@ -128,7 +160,7 @@ class Shop:
 
     def nothing_to_do(self) -> bool:
         held = self.held()
-        return all(host.plan(_resources(held)).empty for host in self.hosts.values())
+        return all(host.plan(self.resources(held)).empty for host in self.hosts.values())
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +193,31 @@ def test_a_rolled_back_release_is_deployed_again_only_on_request(shop: Shop) -> 
     assert shop.back() == one
 
 
+def test_what_else_has_changed_is_deployed_while_a_service_is_rolled_back(shop: Shop) -> None:
+    two = shop.back()
+    pins = shop.pins()
+    with pytest.raises(Refused, match="its source still has the content that was rolled back"):
+        shop.deploy()
+    shop.beside = "2"
+    shop.deploy()
+    assert all((host.root / "etc/beside").read_text(encoding="utf-8") == "2" for host in shop.hosts.values())
+    assert (shop.running(), shop.pins(), shop.nothing_to_do()) == ({two}, pins, True)
+    with pytest.raises(Refused, match="its source still has the content that was rolled back"):
+        shop.deploy()
+
+
+def test_a_deploy_does_not_continue_a_rollback_that_has_not_reached_all_hosts(shop: Shop) -> None:
+    two, three = shop.ids[1:]
+    shop.back(killed=5)
+    before = shop.running()
+    shop.beside = "2"
+    with pytest.raises(Refused, match=f"app2 do(es)? not run {two}. To continue the rollback: inv rollback"):
+        shop.deploy()
+    assert shop.running() == before
+    shop.deploy(again=True)
+    assert (shop.running(), shop.nothing_to_do()) == ({three}, True)
+
+
 def test_deploying_new_content_ends_the_rollback(shop: Shop) -> None:
     shop.back()
     four = shop.write("four")
@@ -180,16 +237,84 @@ def test_reverting_the_source_to_the_pinned_release_ends_the_rollback_without_a_
 
 def test_a_release_that_fails_on_a_host_does_not_hide_the_previous_one(shop: Shop) -> None:
     _, two, three = shop.ids
-    shop.write("four")
-    for host in shop.hosts.values():
-        host.reads("plainstack-web.service", "/srv/web/fault")
-        host.write("/srv/web/fault", "broken")
-    with pytest.raises(AssertionError, match="plainstack-web"):
-        shop.deploy()
+    shop.fails("four")
     assert shop.running() == {three}
-    for host in shop.hosts.values():
-        (host.root / "srv/web/fault").unlink()
     assert shop.back() == two
+
+
+def test_releases_that_failed_are_never_offered_and_push_no_good_one_out(shop: Shop) -> None:
+    one, two, three = shop.ids
+    failed = [shop.fails(f"bad {number}") for number in range(KEPT + 1)]
+    # While deploys fail, the two last failed releases stay at most.
+    assert shop.releases() == {one, two, three, *failed[-2:]}
+    assert shop.kept()["app1"].releases[failed[-1]].state == FAILED
+    four = shop.write("four")
+    shop.deploy()
+    assert (shop.running(), shop.nothing_to_do()) == ({four}, True)
+    assert shop.releases() == {one, two, three, four, failed[-1]}
+    # Only the first host had its turn.
+    (app1, app2) = shop.kept().values()
+    assert {name: seen.lacks for name, seen in app1.releases.items() if seen.lacks} == {
+        failed[-1]: "its deploy did not succeed there"
+    }
+    assert app2.releases[three].lacks == ""
+    assert {*app1.ready} == {one, two, three}
+    with pytest.raises(Refused, match=f"app1: its deploy did not succeed there.* can be rolled back to {three}"):
+        shop.back(failed[-1])
+    assert shop.back() == three
+
+
+def test_a_release_that_failed_counts_as_good_once_a_deploy_with_it_succeeds(shop: Shop) -> None:
+    three = shop.ids[-1]
+    four = shop.fails("four")
+    shop.deploy()
+    assert (shop.running(), shop.nothing_to_do()) == ({four}, True)
+    assert shop.back() == three
+    assert four in rollback.candidates(shop.kept())
+
+
+def test_a_good_release_stays_one_if_a_later_deploy_of_it_fails(shop: Shop) -> None:
+    two = shop.ids[1]
+    shop.fails("two")
+    assert shop.kept()["app1"].releases[two].lacks == ""
+    assert shop.back() == two
+
+
+def test_a_release_is_not_proven_if_its_transaction_is_undone_after_it_has_started(shop: Shop) -> None:
+    """Another service on the host fails after this one has started."""
+    three = shop.ids[-1]
+    four = shop.write("four")
+    wanted = shop.resources(shop.stack)
+    other = Command(name="other: start", why="start another service", run="exit 1\n", unless="false")
+    host = shop.hosts["app1"]
+    for work in host.plan({"app": [*wanted["app"], other]}).transactions:
+        payloads = {"web: release": [("source/asset", b"four")]}
+        host.run(build(work, payloads if any(isinstance(action, Run) for action in work.actions) else {}))
+    seen = shop.kept()["app1"]
+    assert (seen.current, seen.releases[four].state) == (three, FAILED)
+
+
+def test_releases_of_hosts_that_an_earlier_version_deployed_count_as_good(shop: Shop) -> None:
+    one, two, three = shop.ids
+    assert not list(shop.folder.glob("app*/srv/web/releases/*/unproven"))
+    assert shop.nothing_to_do()
+    assert {*shop.kept()["app1"].ready} == {one, two}
+    for number in range(KEPT):
+        shop.write(f"new {number}")
+        shop.deploy()
+    assert not {one, two, three} & shop.releases()
+    assert len(shop.releases()) == KEPT
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_killed_deploy_leaves_nothing_half_done_that_a_later_one_takes_for_complete(shop: Shop, steps: int) -> None:
+    three = shop.ids[-1]
+    shop.write("killed")
+    shop.deploy(killed=steps)
+    five = shop.write("five")
+    shop.deploy()
+    assert (shop.running(), shop.nothing_to_do()) == ({five}, True)
+    assert shop.back() == three
 
 
 def test_a_release_that_the_host_never_switched_to_is_not_offered(shop: Shop) -> None:
