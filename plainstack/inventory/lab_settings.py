@@ -67,6 +67,8 @@ class LabSettings(Model):
     no_ipv6: tuple[Name, ...] = Field((), description="Hosts and visitors without IPv6.")
     visitors: dict[Name, Visitor] = Field(
         {},
-        description="Machines outside the stack, like those of users. Their /etc/hosts has the site's names, unless they have a"
-        " `resolver`.",
+        description=(
+            "Machines outside the stack, like those of users. Their /etc/hosts has the site's names, unless they have a"
+            " `resolver`."
+        ),
     )
