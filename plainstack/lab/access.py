@@ -11,8 +11,9 @@ def operator_key(lab: Lab) -> str:
     """Return the operator's public key; generate the key pair if it is missing."""
     private = lab.state / "id_ed25519"
     public = lab.state / "id_ed25519.pub"
+    # Also for a folder that an older version made without a .gitignore.
+    state_folder.make(lab.state)
     if not (private.exists() and public.exists()):
-        state_folder.make(lab.state)
         private.unlink(missing_ok=True)
         public.unlink(missing_ok=True)
         disk.generate_key(private, f"operator of the lab {lab.name}")

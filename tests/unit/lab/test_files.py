@@ -226,4 +226,9 @@ def test_entering_a_network_namespace_imports_no_heavy_modules() -> None:
 def test_git_ignores_the_key_of_a_lab(tmp_path: Path) -> None:
     state = tmp_path / ".plainstack/shop/lab"
     assert access.operator_key(Lab("shop", (DB,), state)).startswith("ssh-ed25519 ")
-    assert (tmp_path / ".plainstack/.gitignore").read_text(encoding="utf-8") == "*\n"
+    ignore = tmp_path / ".plainstack/.gitignore"
+    assert ignore.read_text(encoding="utf-8") == "*\n"
+    # Older versions left the file out.
+    ignore.unlink()
+    access.operator_key(Lab("shop", (DB,), state))
+    assert ignore.exists()
