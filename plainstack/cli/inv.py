@@ -20,13 +20,14 @@ from plainstack.cli import (
     teardown_task,
 )
 from plainstack.cli.collector import relax
-from plainstack.cli.help import name_word
+from plainstack.cli.help import name_word, suggest_commands
 from plainstack.cli.options import AGAIN, BUILD, JSON, NOTIFY, OUTAGE, SELECT
 from plainstack.cli.streams import guard
 
 relax()
 guard()
 name_word(program, "tunnel", "to")
+suggest_commands(program)
 
 
 @task(help={**SELECT, **JSON, **BUILD, **AGAIN, "verbose": "list every file that a release leaves out"})

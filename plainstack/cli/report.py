@@ -181,13 +181,24 @@ def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
 def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> list[str]:
     """Return the failures and skipped stages of a run; each names its host."""
     lines = [str(error) for error in failed.values()]
-    lines += [str(outcome.error) for outcome in outcomes if outcome.error]
+    lines += _joined([outcome.error for outcome in outcomes if outcome.error])
     lines += [
         f"{outcome.node.host}: {outcome.node.stage}: not attempted: {outcome.skipped}"
         for outcome in outcomes
         if outcome.skipped
     ]
     return lines
+
+
+def _joined(errors: Sequence[HostFailed]) -> list[str]:
+    """Return the messages of errors; hosts on which the same step failed with the same output share one."""
+    same: dict[tuple[object, ...], list[str]] = {}
+    for error in errors:
+        same.setdefault((error.step, error.reason, error.tail, error.code), []).append(error.host)
+    return [
+        str(HostFailed(" and ".join(hosts), step, reason, tail, code))  # type: ignore[arg-type]  # the key's parts
+        for (step, reason, tail, code), hosts in same.items()
+    ]
 
 
 def failed_hosts(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> dict[str, str]:

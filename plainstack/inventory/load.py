@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -167,11 +168,11 @@ def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterato
             given[loc] = item["input"]
     for loc, phrases in expected.items():
         # Do not echo the value: a private key may have been pasted among the recipients.
-        shown = "" if loc[0] == "secrets" else f" (given: {_given(given[loc], loc, found)})"
+        shown = "" if loc[0] == "secrets" else f" (given: {_given(given[loc], loc, found, phrases)})"
         yield found.line(loc), f"{dotted(loc)}: must be {' or '.join(phrases)}{shown}"
 
 
-def _given(value: Any, loc: Loc, found: Text) -> str:
+def _given(value: Any, loc: Loc, found: Text, wanted: Iterable[str]) -> str:
     """Return a value as it was written, and how YAML reads it if that is unexpected."""
     if isinstance(value, str) or loc not in found.written:
         return quoted(value)
@@ -180,6 +181,8 @@ def _given(value: Any, loc: Loc, found: Text) -> str:
         return f"{written}, which is null in YAML" if written else "nothing"
     if isinstance(value, bool):
         return f"{written}, which YAML reads as {str(value).lower()}; in quotes it is text"
+    if isinstance(value, float) and any(re.search(r"\btext\b|in quotes", phrase) for phrase in wanted):
+        return f"{shortened(written)}, which YAML reads as the number {value:g}; in quotes it is text"
     return shortened(written)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,7 +73,7 @@ class Stack(Model):
 
     def file(self, path: Path) -> Path:
         """Return a path of the inventory, resolved against the folder of the inventory."""
-        return self.folder / path
+        return _plain(self.folder / path)
 
     @property
     def state(self) -> Path:
@@ -88,3 +89,15 @@ class Stack(Model):
     def in_lab(self) -> bool:
         """Whether the hosts are lab hosts on this machine."""
         return self.ssh.gateway == "lab"
+
+
+def _plain(path: Path) -> Path:
+    """Return a path without `..`, as messages should show it, if it then still names the same file."""
+    if ".." not in path.parts:
+        return path
+    plain = Path(os.path.normpath(path))
+    try:
+        return plain if plain.samefile(path) else path
+    except OSError:
+        # One that does not exist, or cannot be reached, is the same either way unless a link is among its folders.
+        return plain if plain.resolve() == path.resolve() else path

@@ -30,7 +30,7 @@ shift
 cd "$folder"
 case $1 in *.py) [ ! -f "$1" ] || set -- python "$@" ;; esac
 command -v -- "$1" >/dev/null || {
-    printf '%s\\n' "$1: no such command in $programs or $PATH" >&2
+    printf '%s\\n' "$1: no such command in $PATH" >&2
     exit 127
 }
 exec "$@"

@@ -44,7 +44,9 @@ def built(
     folder = cache / "built" / key
     if found := sorted(folder.glob("*.whl")):
         return found[0]
-    report(f"building the wheel of {wanted.name}=={wanted.version} from its source on this machine")
+    report(
+        f"building the wheel of {wanted.name}=={wanted.version} from its source on this machine, if the index has it"
+    )
     interpreter = _interpreter(python_version)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as scratch:
         made = Path(scratch, "made")

@@ -28,6 +28,8 @@ _BYTECODE = _any("__pycache__", "*.pyc")
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
 # A source with more files is a mistake, or contains links that multiply the files; every plan reads each file.
 MOST_FILES = 100_000
+# More bad links and names than these are not named: they have a cause in common.
+_MOST_NAMED = 10
 
 
 # Attributes that change with a file's content: size, times of modification and change in nanoseconds, inode and device.
@@ -71,6 +73,7 @@ class _Walk:
     stays: list[str] = field(default_factory=list)
     count: int = 0
     hidden: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[Found]:
         """Yield the files to send; `above` are the real paths of the folders on the way to `folder`."""
@@ -83,8 +86,12 @@ class _Walk:
                     if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
                         self.hidden.append((f"{inside}{_shown(entry.name)}", entry.path))
                     continue
-                self._must_be_utf8(entry)
-                real = self._real(entry, above) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
+                try:
+                    self._must_be_utf8(entry)
+                    real = self._real(entry, above) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
+                except InventoryError as error:
+                    self._note(error)
+                    continue
                 here = f"{inside}{entry.name}"
                 if here in self.writable:
                     self.stays.append(f"{here}/ (writable on hosts)")
@@ -101,6 +108,12 @@ class _Walk:
                     yield Found.of(here, entry.path, info)
                 else:
                     self.stays.append(f"{here} ({_kind(mode)})")
+
+    def _note(self, error: InventoryError) -> None:
+        """Go on after an entry that cannot be sent, so that all of them are reported at once."""
+        self.problems += error.problems
+        if len(self.problems) == _MOST_NAMED:
+            raise InventoryError([*self.problems, f"{self.root}: may hold more links and names that cannot be sent"])
 
     def _real(self, entry: os.DirEntry[str], above: tuple[str, ...]) -> str:
         try:
@@ -145,6 +158,8 @@ def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
         )
     walked = _Walk(root, frozenset(writable))
     files = sorted(walked.files(str(folder), "", (root,)), key=lambda file: file.inside)
+    if walked.problems:
+        raise InventoryError(sorted(walked.problems))
     return Tree(tuple(files), tuple(sorted(walked.stays)), tuple(sorted(walked.hidden)))
 
 

@@ -103,7 +103,8 @@ def start(service: str, chosen: Collection[Part], at: str, who: str) -> Callable
 
     def change(stack: Stack) -> Stack:
         before = stops(stack, service)
-        left = [one for one in before if (one.name, one.host) not in chosen]
+        # What the inventory no longer has cannot be started: its record ends too.
+        left = [one for one in before if (one.name, one.host) in {*parts(stack, service)} - {*chosen}]
         return _with(stack, service, left, at, who) if left != before else stack
 
     return change
@@ -138,7 +139,8 @@ def keys(stack: Stack, service: str) -> frozenset[str]:
 def sentences(stack: Stack) -> Iterator[tuple[str, str]]:
     """Yield each host, and a sentence for each part of a service that is stopped there."""
     for service in stack.held.stopped:
-        found = stops(stack, service) if service in stack.services else []
+        there = {*parts(stack, service)} if service in stack.services else set()
+        found = [one for one in stops(stack, service) if (one.name, one.host) in there]
         for one in found:
             where = [each.host for each in found if (each.name, each.at, each.who) == (one.name, one.at, one.who)]
             until = f"a deploy does not start it: inv start {service}"

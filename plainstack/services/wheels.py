@@ -169,15 +169,17 @@ def _download(
                     + [f"    {line}" for line in last]
                 )
             )
-        place = f"{path}:{without.line}: {without.name}=={without.version} has no wheel for Python {python_version}"
+        place = f"{path}:{without.line}: {without.name}=={without.version}"
+        none = f"{place} has no wheel for Python {python_version} on {arch}"
         try:
             wheel = build(without)
             shutil.copy(wheel, dest)
             built[without.locked] = sdists.host_line(without, wheel)
         except sdists.NoSource:
-            missing[without.locked] = f"{place} on {arch}{_others(said)}"
+            neither = f"neither a wheel for Python {python_version} on {arch} nor the source"
+            missing[without.locked] = f"{place}: the package index has {neither}{_others(said)}"
         except PlainstackError as error:
-            missing[without.locked] = f"{place} on {arch}, and {error}"
+            missing[without.locked] = f"{none}, and {error}"
     if missing:
         name = next(each for each in wanted if each.locked in missing)
         pinned = f"{name.name}=={name.version}"
@@ -217,5 +219,5 @@ def _others(said: str) -> str:
     """Return the end of the error message: the newest versions that have a wheel, from pip's output."""
     found = re.search(r"\(from versions: ([^)]+)\)", said)
     if found is None or found[1] == "none":
-        return ", and no other version has one"
-    return f". Versions that have one: {', '.join(found[1].split(', ')[-4:])}"
+        return " of this name and version. Check both"
+    return f" of this version. Versions that have a wheel: {', '.join(found[1].split(', ')[-4:])}"

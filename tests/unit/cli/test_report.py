@@ -204,3 +204,15 @@ def test_the_first_deploy_of_a_host_is_shortened_except_for_what_it_replaces() -
     assert "    ~ write /etc/app.conf  (content differs)" in lines
     assert not any("nginx" in line for line in lines)
     assert lines[-1] == "to see a first deploy in full: inv plan"
+
+
+def test_a_failure_with_the_same_output_on_several_hosts_is_shown_once() -> None:
+    tail = ["ImportError: no module named shop"]
+    failed = [
+        Outcome(Node(host, "app"), 0.0, 1.0, error=HostFailed(host, "app", "failed", lines, 1))
+        for host, lines in (("app1", tail), ("app2", ["something else"]), ("app3", tail))
+    ]
+    assert report.failures({}, failed) == [
+        "app1 and app3: app: failed (exit code 1)\n    ImportError: no module named shop",
+        "app2: app: failed (exit code 1)\n    something else",
+    ]

@@ -220,6 +220,22 @@ def test_relative_paths_start_from_the_folder_of_the_inventory_and_not_the_curre
     assert stack.state == tmp_path / ".plainstack" / "shop"
 
 
+def test_messages_show_paths_without_dots_unless_a_link_gives_the_dots_another_meaning(
+    stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "elsewhere/sites").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("elsewhere/sites")
+    for name in ("blog", "elsewhere/blog"):
+        (tmp_path / name).mkdir()
+    inside = stack.model_copy(update={"folder": tmp_path / "sites"})
+    assert inside.file(Path("../blog")) == tmp_path / "blog"
+    assert inside.file(Path("../gone")) == tmp_path / "gone"
+    behind = stack.model_copy(update={"folder": tmp_path / "link"})
+    assert behind.file(Path("../blog")) == tmp_path / "link/../blog"
+    assert behind.file(Path("../gone")) == tmp_path / "link/../gone"
+
+
 @pytest.mark.parametrize(
     ("roles", "hosts", "expected"),
     [

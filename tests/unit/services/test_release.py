@@ -180,6 +180,22 @@ def test_a_link_that_leads_outside_or_nowhere_or_in_a_circle_is_refused_by_name(
         release.read(stack_of(source), "web")
 
 
+def test_all_links_that_cannot_be_sent_are_named_at_once_up_to_a_limit(source: Path) -> None:
+    for number in range(4):
+        (source / f"bad{number}").symlink_to("nowhere")
+    with pytest.raises(InventoryError) as reported:
+        release.read(stack_of(source), "web")
+    assert [problem.partition(": ")[0] for problem in reported.value.problems] == [
+        str(source / f"bad{number}") for number in range(4)
+    ]
+    for number in range(4, 30):
+        (source / f"bad{number}").symlink_to("nowhere")
+    with pytest.raises(InventoryError) as reported:
+        release.read(stack_of(source), "web")
+    assert len(reported.value.problems) == 11
+    assert reported.value.problems[-1].endswith("may hold more links and names that cannot be sent")
+
+
 def test_links_that_multiply_stop_at_the_file_limit(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plainstack.services.source.MOST_FILES", 500)
     for number in range(12):

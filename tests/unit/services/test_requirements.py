@@ -140,14 +140,15 @@ def test_all_requirements_without_a_wheel_are_named_at_once(index: Path, tmp_pat
     good = wheel(index, "good", "1")
     wheel(index, "shop", "2")
     other = wheel(index, "other", "1", tag="cp313-cp313-win_amd64")
+    neither = "the package index has neither a wheel for Python 3.13 on x86_64 nor the source"
     lock = f"gone==1 {HASH}\n{good}shop==1 {HASH}\n{other}"
     with pytest.raises(PlainstackError) as reported:
         fetch(lock, tmp_path)
     path = tmp_path / "requirements.txt"
     assert str(reported.value).splitlines()[:3] == [
-        f"{path}:1: gone==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
-        f"{path}:3: shop==1 has no wheel for Python 3.13 on x86_64. Versions that have one: 2",
-        f"{path}:4: other==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
+        f"{path}:1: gone==1: {neither} of this name and version. Check both",
+        f"{path}:3: shop==1: {neither} of this version. Versions that have a wheel: 2",
+        f"{path}:4: other==1: {neither} of this name and version. Check both",
     ]
     assert "pip wheel --no-deps gone==1 -w DIR" in str(reported.value)
     assert list((tmp_path / "cache").iterdir()) == []

@@ -95,7 +95,7 @@ def test_failed_builds_are_reported_with_their_last_output_and_all_other_errors(
     path = tmp_path / "requirements.txt"
     assert f"{path}:1: bad==1 has no wheel for Python 3.13 on {platform.machine()}, and its source could not" in said
     assert "pg_config is missing" in said
-    assert f"{path}:3: gone==1 has no wheel for Python 3.13" in said
+    assert f"{path}:3: gone==1: the package index has neither a wheel for Python 3.13" in said
     assert "fine==1" not in said
 
 

@@ -182,3 +182,13 @@ def test_a_stopped_timer_is_called_stopped_and_one_that_is_no_longer_declared_re
 
     assert said(stopped) == [("stop plainstack-blog-tick.timer", "no longer starts plainstack-blog-tick.service")]
     assert said(without) == [("remove plainstack-blog-tick.timer", "no longer declared")]
+
+
+def test_a_stopped_part_that_the_inventory_no_longer_has_is_not_mentioned_and_its_record_ends(tmp_path: Path) -> None:
+    stack = inventories.parse(SINGLE, "hosts.yaml", tmp_path)
+    stopped = stops.stop("blog", [("tick", "app1")], "2026-01-31T14:00:00Z", "jane@laptop")(stack)
+    without = inventories.parse(SINGLE.rpartition("    timers")[0], "hosts.yaml", tmp_path)
+    later = holds.changed(without, lambda _: stopped.held)
+    assert [*stops.sentences(later)] == []
+    started = stops.start("blog", [("web", "app1")], "2026-01-31T15:00:00Z", "jane@laptop")(later)
+    assert [*holds.files(started, "blog")] == []

@@ -181,6 +181,14 @@ def test_a_percent_sign_in_a_command_is_not_a_systemd_specifier() -> None:
         (f"{SHORT}, hosts: [app3]}}", "services.web.hosts: unknown host 'app3', did you mean 'app2'?"),
         (f"{SHORT}, hosts: [db1]}}", "services.web.hosts: db1 has neither of the roles app and worker"),
         (f"{SHORT}, env: {{B: true}}}}", "services.web.env.B: must be text or a whole number"),
+        (
+            f"{SHORT}, env: {{B: 1.10}}}}",
+            "whole number (given: 1.10, which YAML reads as the number 1.1; in quotes it is text)",
+        ),
+        (
+            "{kind: python, source: s, python: 3.10, processes: {w: {command: x}}}",
+            "(given: 3.10, which YAML reads as the number 3.1; in quotes it is text)",
+        ),
         (f"{SHORT}, env: {{RELEASE: x}}}}", "RELEASE is set by Plainstack or systemd"),
         (f"{SHORT}, env: {{A: x}}, secrets: {{A: {{}}}}}}", "services.web.secrets.A: services.web.env sets A, too"),
         (f"{SHORT}, processes: {{w: {{command: a | b}}}}}}", "systemd runs it without a shell"),
