@@ -145,8 +145,16 @@ def test_no_process_gets_the_old_port_of_another_one_in_the_same_deploy(tmp_path
     assert refused(parsed(tmp_path), facts) == []
 
 
+BALANCER = "  lb1: {address: 10.0.0.1, roles: [balancer]}\n"
+
+
+def test_without_balancers_a_rollback_needs_no_open_port(tmp_path: Path) -> None:
+    stack = parsed(tmp_path, TEXT.replace(BALANCER, ""))
+    assert list(port_changes.closed(stack, "api", seen("serves.api:8300"))) == []
+
+
 def test_without_balancers_services_may_swap_their_ports(tmp_path: Path) -> None:
-    text = TEXT.replace("  lb1: {address: 10.0.0.1, roles: [balancer]}\n", "")
+    text = TEXT.replace(BALANCER, "")
     swapped = text.replace("8300", "x").replace("8301", "8300").replace("x", "8301")
     assert refused(parsed(tmp_path, swapped), ("serves.api:8300", "serves.api-live:8301")) == []
 
