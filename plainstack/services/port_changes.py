@@ -6,7 +6,7 @@ passes connections to the old port on to the new one while the process runs (fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import verbatim
@@ -74,11 +74,12 @@ def taken(stack: Stack, host: Host, observed: Observed) -> Iterator[str]:
     if not stack.with_role("balancer"):
         return
     for one in served(stack):
-        others = _others(stack, one, host) if host in one.hosts else {}
+        others = _others(stack, one, host, without=stack.held.aside) if host in one.hosts else {}
         for port in sorted(_ports(one, observed) & {*others} - {one.port}):
             yield (
-                f"{others[port]} cannot have port {port} yet: balancers would send it the requests of {one.name},"
-                f" which has this port until port {one.port} is deployed. Deploy another port of {others[port]} first"
+                f"{others[port]} cannot have port {port} before {one.name} is deployed with port {one.port}: balancers"
+                f" would send it the requests of {one.name}. Give {others[port]} this port in a later deploy. Two"
+                " services swap their ports through a third one"
             )
 
 
@@ -103,11 +104,13 @@ def _ports(one: Served, observed: Observed) -> set[int]:
     return {int(key[len(prefix) :]) for key in observed.facts if key.startswith(prefix := f"serves.{one.name}:")}
 
 
-def _others(stack: Stack, one: Served, host: Host) -> dict[int, str]:
-    """Return the ports that other processes have on a host, with the names of these."""
+def _others(stack: Stack, one: Served, host: Host, without: Collection[str] = ()) -> dict[int, str]:
+    """Return the ports that other processes have on a host, with their names, but not those of services `without`."""
     return {
         process.port: name
         for service, running in processes.here(stack, host)
         for each, process in running.items()
-        if process.port is not None and (name := processes.upstream(service, each)) != one.name
+        if service not in without
+        and process.port is not None
+        and (name := processes.upstream(service, each)) != one.name
     }

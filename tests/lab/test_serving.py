@@ -116,6 +116,46 @@ def test_no_request_fails_during_a_release_a_rollback_or_a_restart(serving: Oper
         assert set(stored.values()) == {1}
 
 
+def _move(serving: Operator, by: int, status: int = 218) -> None:
+    """Change the ports of Gunicorn, uvicorn and an nginx; the health page of `api` answers 218."""
+    data = yaml.safe_load(serving.inventory.read_text(encoding="utf-8"))
+    services = data["services"]
+    process = services["api"]["processes"]["web"]
+    process |= {"port": 8010 + by, "health": process["health"] | {"status": [status]}}
+    # How long a deploy waits for another answer.
+    process["start_timeout"] = 60 if status == 218 else 10
+    services["web"]["port"], services["docs"]["port"] = 8000 + by, 8084 + by
+    serving.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+
+
+def test_no_request_fails_while_ports_change_or_when_that_fails(serving: Operator, tmp_path: Path) -> None:
+    """uvicorn listens at one port only, and the balancer does not know the new one when a deploy stops at app1."""
+    loads = {path: visitors(serving, path, tmp_path / str(number)) for number, path in enumerate(COUNTED)}
+    nat = "iptables-save -t nat | grep -c -e '--dport 8011 .*:8012$' || :"
+    try:
+        _move(serving, 1)
+        assert "api also answers at port 8010 until every balancer uses 8011" in serving.inv("plan", code=2).out
+        serving.inv("deploy")
+        _move(serving, 2, status=299)
+        assert "app2: app: not attempted" in serving.inv("deploy", code=1).text
+        assert serving.on("app1", nat).strip() == "0"
+        _move(serving, 2)
+        serving.inv("deploy", "--role=app")
+        assert serving.on("app1", nat).strip() == "2"
+        serving.inv("restart", "api")
+        serving.inv("deploy")
+        assert serving.on("app1", nat).strip() == "0"
+        for load in loads.values():
+            load.await_answers(LEAST)
+    finally:
+        for load in loads.values():
+            load.stop()
+    for load in loads.values():
+        # A balancer that reloads closes connections that are idle, perhaps just when a POST arrives.
+        assert set(load.outcomes()[0]) - {"post connection reset"} == {"get ok", "post ok"}, load.outcomes()[0]
+    assert got(serving, "/docs/")[0] == "200"
+
+
 def got(serving: Operator, path: str, name: str = NAME) -> tuple[str, str, str]:
     """Return the status, the cache header and the text of a page, as a visitor gets them."""
     show = "-w '\n%{http_code}|%header{cache-control}'"

@@ -132,10 +132,10 @@ def test_no_process_gets_the_old_port_of_another_one_in_the_same_deploy(tmp_path
     swapped = TEXT.replace("8300", "x").replace("8301", "8300").replace("x", "8301")
     facts = ("serves.api:8300", "serves.api-live:8301")
     assert refused(parsed(tmp_path, swapped), facts) == [
-        "api-live cannot have port 8300 yet: balancers would send it the requests of api, which has this port until"
-        " port 8301 is deployed. Deploy another port of api-live first",
-        "api cannot have port 8301 yet: balancers would send it the requests of api-live, which has this port until"
-        " port 8300 is deployed. Deploy another port of api first",
+        "api-live cannot have port 8300 before api is deployed with port 8301: balancers would send it the requests of"
+        " api. Give api-live this port in a later deploy. Two services swap their ports through a third one",
+        "api cannot have port 8301 before api-live is deployed with port 8300: balancers would send it the requests of"
+        " api-live. Give api this port in a later deploy. Two services swap their ports through a third one",
     ]
     # A port that no balancer asks for, and one that is free since the last deploy.
     assert refused(
@@ -151,6 +151,13 @@ BALANCER = "  lb1: {address: 10.0.0.1, roles: [balancer]}\n"
 def test_without_balancers_a_rollback_needs_no_open_port(tmp_path: Path) -> None:
     stack = parsed(tmp_path, TEXT.replace(BALANCER, ""))
     assert list(port_changes.closed(stack, "api", seen("serves.api:8300"))) == []
+
+
+def test_a_service_that_a_command_leaves_alone_does_not_stop_it(tmp_path: Path) -> None:
+    stack = parsed(tmp_path, TEXT.replace("8200", "8300").replace("port: 8300, health", "port: 8400, health"))
+    assert refused(stack, ("serves.api:8300",))
+    aside = stack.held.model_copy(update={"aside": ("docs",)})
+    assert refused(stack.model_copy(update={"held": aside}), ("serves.api:8300",)) == []
 
 
 def test_without_balancers_services_may_swap_their_ports(tmp_path: Path) -> None:
