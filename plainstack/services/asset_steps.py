@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from plainstack.engine.resources import Command, Fetched, Payload
 from plainstack.services.environment_steps import ROOM_FOR
 from plainstack.services.places import home
+from plainstack.services.release_pruning import KEPT
 from plainstack.services.release_shell import script, word
-from plainstack.services.release_steps import KEPT
 
 LAYOUT = ("releases", "served", "current", "current.new", "previous")
 _ARCHIVE = "files.tar.gz"

@@ -11,11 +11,8 @@ from plainstack.services import files, kinds, static_paths
 from plainstack.services.environment_steps import ROOM_FOR, environment
 from plainstack.services.places import account, data, home, pin, settings, settings_ahead, unproven
 from plainstack.services.release import Release
+from plainstack.services.release_pruning import KEPT, PRUNE
 from plainstack.services.release_shell import IN_RELEASE, script, word
-
-# How many releases that have run a host keeps; the current and the previous one are always among them. Of those whose
-# deploy did not succeed, it keeps the last one, for finding out why.
-KEPT = 5
 
 # A release is built in a staging folder and renamed when complete. Project code runs as the service's account, never as
 # root.
@@ -111,57 +108,6 @@ else
 fi
 """
 
-# A killed run must not leave a half-removed release or environment that a later deploy takes for a complete one.
-_PRUNE = """\
-newest() { # newest proven|unproven: these releases, newest first
-    ls -t "$home/releases" | while read -r each; do
-        which=proven
-        [ ! -e "$home/releases/$each/unproven" ] || which=unproven
-        [ $which != "$1" ] || echo "$each"
-    done
-}
-in_use() {
-    readlink "$home/current" || :
-    sed -n 's/^release=//p' "$pin" 2>/dev/null || :
-    readlink "$home/previous" || :
-}
-prune() { # prune VENV: remove old releases, and what only they need; VENV stays
-    keep=$({ in_use; newest proven; } | sed '/^$/d; s|.*/||' | awk '!seen[$0]++' | head -n "$kept")
-    failed=$(for each in $keep; do [ ! -e "$home/releases/$each/unproven" ] || echo "$each"; done)
-    keep="$keep
-${failed:-$(newest unproven | head -n 1)}"
-    for each in "$home"/releases/*; do
-        [ -e "$each" ] || continue
-        ! printf '%s\\n' "$keep" | grep -qxF "${each##*/}" || continue
-        rm -rf "$home/staging"
-        mv -T "$each" "$home/staging"
-        rm -rf "$home/staging"
-    done
-    for each in "$home"/venvs/*; do
-        [ -e "$each" ] || continue
-        ! { echo "${1##*/}"; readlink "$home"/releases/*/venv | sed 's|.*/||'; } | grep -qxF "${each##*/}" || continue
-        rm -f "$each/complete"
-        rm -rf "$each"
-    done
-    for each in "$home"/pythons/*; do
-        [ -e "$each" ] || continue
-        ! sed -n 's|^home = .*/pythons/\\(.*\\)/bin$|\\1|p' "$home"/venvs/*/pyvenv.cfg |
-            grep -qxF "${each##*/}" || continue
-        rm -f "$each/complete"
-        rm -rf "$each"
-    done
-}
-"""
-
-# In the shell itself, since every probe runs it.
-_PRUNED = """\
-set -- {releases}/*
-all=$#
-set -- {releases}/*/unproven
-[ -e "$1" ] || shift
-[ $# -le 1 ] && [ $((all - $#)) -le {kept} ]
-"""
-
 
 def put_in_place(
     name: str,
@@ -196,7 +142,7 @@ def put_in_place(
             executables
             + ROOM_FOR
             + IN_RELEASE
-            + _PRUNE
+            + PRUNE
             + _BEGIN
             + kind.build
             + _completed(complete)
@@ -254,16 +200,6 @@ def proven(name: str, here: Release) -> Command:
         run=f"rm -f {mark}\n",
         undo=f"[ ! -d {word(f'{home(name)}/releases/{here.id}')} ] || : >{mark}\n",
         unless=f"[ ! -e {mark} ]",
-    )
-
-
-def prune(name: str) -> Command:
-    """Return the last step, which removes old releases."""
-    return Command(
-        name=f"{name}: prune",
-        why=f"keep the last {KEPT} releases of {name}, and the last one that failed",
-        run=script(_PRUNE + "prune ''\n", home=home(name), kept=str(KEPT), pin=pin(name)),
-        unless=_PRUNED.format(releases=word(f"{home(name)}/releases"), kept=KEPT),
     )
 
 

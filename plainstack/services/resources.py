@@ -32,7 +32,8 @@ from plainstack.services.here import Here
 from plainstack.services.kinds import MAIN
 from plainstack.services.places import LAYOUT, account, data, home, settings, settings_ahead
 from plainstack.services.processes import runs_gunicorn
-from plainstack.services.release_steps import proven, prune, put_in_place
+from plainstack.services.release_pruning import prune
+from plainstack.services.release_steps import proven, put_in_place
 from plainstack.services.single import PROGRAMS, login, supervisor
 from plainstack.services.unit_files import process_files, timers
 from plainstack.services.variables import Scope

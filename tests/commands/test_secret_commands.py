@@ -28,7 +28,7 @@ TEXT = """\
 stack: editing
 hosts:
   app1: {address: 10.0.0.2, roles: [app]}
-  db1: {address: 10.0.0.1, roles: [db]}
+  db1: {address: 10.0.0.11, roles: [db]}
 services:
   web:
     source: SOURCE

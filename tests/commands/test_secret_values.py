@@ -45,7 +45,7 @@ stack: values
 ssh: {user: root, gateway: lab}
 hosts:
   a: {address: 10.0.0.2, roles: [mail]}
-  b: {address: 10.0.0.1, roles: [mail]}
+  b: {address: 10.0.0.11, roles: [mail]}
   c: {address: 10.0.0.3}
 """
 UNSET = [

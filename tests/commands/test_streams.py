@@ -24,7 +24,7 @@ stack: streams
 ssh: {user: root, gateway: lab}
 hosts:
   app1: {address: 10.0.0.2, roles: [app]}
-  db1: {address: 10.0.0.1, roles: [db]}
+  db1: {address: 10.0.0.11, roles: [db]}
 services:
   web: {source: SOURCE, project: incidents_site}
 database: {name: shop}

@@ -13,7 +13,7 @@ import pytest
 from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.resources import Directory, Resource
 from plainstack.services import asset_steps
-from plainstack.services.release_steps import KEPT
+from plainstack.services.release_pruning import KEPT
 from tests.unit.sandbox import Done, Sandbox, build
 
 pytestmark = pytest.mark.programs

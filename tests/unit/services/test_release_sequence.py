@@ -11,7 +11,8 @@ from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.resources import Directory, File, Payload, Resource, Unit
 from plainstack.inventory.services import DjangoService
 from plainstack.services.release import Release
-from plainstack.services.release_steps import KEPT, proven, prune, put_in_place
+from plainstack.services.release_pruning import KEPT, prune
+from plainstack.services.release_steps import proven, put_in_place
 from tests.unit.sandbox import Done, Sandbox, build
 
 pytestmark = pytest.mark.programs

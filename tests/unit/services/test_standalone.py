@@ -14,7 +14,7 @@ from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.resources import Command, Directory, File, Payload, Resource, Unit
 from plainstack.errors import PlainstackError
 from plainstack.inventory.services import PythonService
-from plainstack.services import release_steps, standalone, wheels
+from plainstack.services import release_pruning, release_steps, standalone, wheels
 from plainstack.services.release import Release
 from tests.unit.sandbox import Done, Sandbox, build
 
@@ -141,7 +141,8 @@ def wanted(source: str, python: str) -> Mapping[str, Sequence[Resource]]:
     folders = [Directory(path=path) for path in ("/srv/api", "/srv/api/releases", "/srv/api/venvs")]
     unit = Unit(name="plainstack-api.service", restart_on=(f"release:{source}",))
     steps = release_steps.put_in_place("api", here, service)
-    return {"app": [*folders, *settings, *steps, unit, release_steps.prune("api")]}
+    after = [release_steps.proven("api", here), release_pruning.prune("api")]
+    return {"app": [*folders, *settings, *steps, unit, *after]}
 
 
 def deploy(host: Sandbox, source: str, python: str, archive: bytes = b"") -> Done:
@@ -173,7 +174,7 @@ def test_a_host_makes_the_environment_with_it_and_keeps_it_as_long_as_a_release_
     assert host.plan(wanted("r0", "3.12")).empty
     assert host.read("/srv/api/pythons/3.12/complete") == "3.12.7\n"
     assert f"{host.root}/srv/api/pythons/3.12/bin" in host.read("/srv/api/venvs/lock-3.12/pyvenv.cfg")
-    for number in range(1, release_steps.KEPT):
+    for number in range(1, release_pruning.KEPT):
         assert deploy(host, f"r{number}", "3.12.7").ok
     assert pythons(host) == ["3.12", "3.12.7"]
     assert deploy(host, "r9", "3.12.7").ok

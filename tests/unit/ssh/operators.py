@@ -38,7 +38,7 @@ class Operator:
     def stack(self, ssh_lines: str = "", pins: str | None = None) -> Stack:
         """Return a stack whose inventory names no key and, except in `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: {PATIENCE}{ssh_lines}"
-        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
+        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.11}}\n"
         stack = sshd.at(inventories.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
         connections.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
         connections.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
