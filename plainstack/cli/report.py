@@ -192,13 +192,14 @@ def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> l
 
 def _joined(errors: Sequence[HostFailed]) -> list[str]:
     """Return the messages of errors; hosts on which the same step failed with the same output share one."""
-    same: dict[tuple[object, ...], list[str]] = {}
+    same: dict[tuple[object, ...], list[HostFailed]] = {}
     for error in errors:
-        same.setdefault((error.step, error.reason, error.tail, error.code), []).append(error.host)
-    return [
-        str(HostFailed(" and ".join(hosts), step, reason, tail, code))  # type: ignore[arg-type]  # the key's parts
-        for (step, reason, tail, code), hosts in same.items()
-    ]
+        same.setdefault((error.step, error.reason, error.tail, error.code), []).append(error)
+    lines = []
+    for first, *others in same.values():
+        hosts = " and ".join(error.host for error in (first, *others))
+        lines.append(str(HostFailed(hosts, first.step, first.reason, first.tail, first.code)))
+    return lines
 
 
 def failed_hosts(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> dict[str, str]:
