@@ -14,6 +14,7 @@ from plainstack.services.edge import Balancer
 from plainstack.services.processes import served
 from tests import inventories
 from tests.lab import labs
+from tests.lab.certificates import await_another, await_failure, issued
 from tests.lab.conftest import Operator
 from tests.lab.load import Load
 from tests.lab.whole import await_nothing_to_deploy, await_site
@@ -212,15 +213,10 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
     visitor.secret("acme/hmac", CUSTOMER)
     visitor.inv("deploy", EDGE)
 
-    def issued(balancer: str) -> str:
-        """Return the fingerprint of a balancer's certificate, empty if the authority has issued none."""
-        ask = "readlink /var/lib/plainstack-acme/live"
-        return visitor.on(balancer, ask).strip().removeprefix("own")
-
     # If the other balancer was not ready for the first attempt, the next one comes after 90 seconds.
     for balancer in labs.BALANCERS:
-        until(partial(issued, balancer), f"a certificate on {balancer}")
-    assert issued("lb1") != issued("lb2")
+        until(partial(issued, visitor, balancer), f"a certificate on {balancer}")
+    assert issued(visitor, "lb1") != issued(visitor, "lb2")
     page = f"curl -sS --max-time 60 -o /dev/null --cacert /root/pebble/root -H 'Accept-Encoding: br' https://{NAME}/"
     shown = "-w '%{http_code} %header{content-encoding}\\n'"
 
@@ -242,16 +238,11 @@ def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visi
     await_nothing_to_deploy(visitor, EDGE)
 
     visitor.inv("lab.break", "lb1", "--cut")
-    before = issued("lb2")
-    # Without the note of what its certificate is for, it asks for another one.
-    visitor.on("lb2", "rm /var/lib/plainstack-acme/wanted")
-    renew = "systemctl start plainstack-acme"
-    until(lambda: visitor.on("lb2", f"{renew} && echo renewed", check=False), "lb2 renews")
-    assert issued("lb2") != before
+    await_another(visitor, "lb2")
     await_page()
     visitor.inv("lab.mend", "lb1")
     visitor.on("visitor", "systemctl stop pebble")
-    visitor.on("lb2", f"rm /var/lib/plainstack-acme/wanted; ! {renew}")
+    await_failure(visitor, "lb2")
     problems = {row["host"]: row["problems"] for row in visitor.json("status", EDGE, code=None)}
     assert any("could not be renewed" in problem for problem in problems["lb2"]), problems
     await_page()

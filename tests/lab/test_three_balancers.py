@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.lab.certificates import await_another, issued, renew
 from tests.lab.labs import PACKAGES, lab
 from tests.lab.operator import Operator
 from tests.lab.whole import await_nothing_to_deploy
@@ -128,16 +129,6 @@ def site(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Op
         yield operator
 
 
-def issued(site: Operator, balancer: str) -> str:
-    """Return the fingerprint of a balancer's certificate, empty if the authority has issued none."""
-    return site.on(balancer, "readlink /var/lib/plainstack-acme/live").strip().removeprefix("own")
-
-
-def renew(site: Operator, balancer: str) -> None:
-    """Do at once what a balancer's timer does later."""
-    site.on(balancer, "systemctl start plainstack-acme")
-
-
 def holders(site: Operator) -> list[str]:
     """Return the balancers that have the virtual addresses; none if one has only one of the two."""
     shown = {balancer: site.on(balancer, "ip address show public0", check=False) for balancer in BALANCERS}
@@ -184,11 +175,7 @@ def test_the_others_serve_and_renew_while_the_one_with_the_addresses_is_away(sit
     site.inv("lab.break", away, "--cut")
     try:
         await_pages(site)
-        before = issued(site, other)
-        # Without the note of what its certificate is for, it asks for another one.
-        site.on(other, "rm /var/lib/plainstack-acme/wanted")
-        renew(site, other)
-        assert issued(site, other) != before
+        await_another(site, other)
         await_pages(site)
     finally:
         site.inv("lab.mend", away)

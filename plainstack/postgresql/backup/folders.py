@@ -77,10 +77,14 @@ def list_script(stack: Stack) -> str:
 def run_script(unit: str) -> str:
     """Return shell code for root on the backup host that runs UNIT or TEST to its end, and prints all snapshots.
 
-    It continues if the connection breaks. If another run is under way, it waits for that.
+    It continues if the connection breaks. If a run is under way, another one follows it: the first may not have seen
+    what the caller relies on.
     """
     options = ("--invocation=0", "--priority=err", "--identifier=python3", "--lines=40")
     return f"""\
+case $(systemctl show --property=SubState {unit}.service) in
+*=start) systemctl start {unit}.service 2>/dev/null || : ;;
+esac
 systemctl reset-failed {unit}.service 2>/dev/null || :
 systemctl start {unit}.service 2>/dev/null || {journal(f"{unit}.service", *options)} >&2
 {_AS_BARMAN} list

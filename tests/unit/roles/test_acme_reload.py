@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -68,3 +69,25 @@ def test_a_certificate_that_the_web_server_refuses_is_not_used(balancer: Balance
     assert balancer.served() == before
     balancer.renew()
     balancer.becomes(before)
+
+
+def test_settings_that_a_deploy_changes_during_a_run_are_tried_soon(balancer: Balancer) -> None:
+    """systemd would not start the program again for the deploy, and the timer's next attempt is an hour away."""
+    asked = balancer.folder / "asked"
+    reload = f"kill -HUP $(cat {balancer.folder}/run/nginx.pid)"
+    balancer.program("systemctl", f'[ "$1" = reload ] && {reload} || echo "$@" >>{asked}')
+    balancer.renew()
+    assert not asked.exists()
+    settings = balancer.folder / "etc/plainstack/balancer/acme.conf"
+    deploy = f"sed -i 's/^DAYS=30$/DAYS=29/' {settings}"
+    for outcome, code in ((f'exec {shutil.which("lego")} "$@"', 0), ("exit 1", 1)):
+        balancer.program("lego", f"{deploy}\n{outcome}")
+        balancer.want_another()
+        assert balancer.acme("renew").returncode == code
+        assert asked.read_text() == "--no-block try-restart plainstack-acme.timer\n"
+        asked.unlink()
+        balancer.change("DAYS=29", "DAYS=30")
+    (balancer.folder / "bin/lego").unlink()
+    balancer.renew()
+    assert not asked.exists()
+    balancer.reload_works()

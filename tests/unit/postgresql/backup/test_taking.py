@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import barman, failures, progress, status, taking
+from plainstack.postgresql.backup import barman, failures, folders, progress, status, taking
 from tests import inventories
 from tests.unit.postgresql.backup.holdings import INFO
 
@@ -159,3 +159,20 @@ def test_what_explains_a_failure_is_collected(stack: Stack, tmp_path: Path, monk
     monkeypatch.setenv("TZ", "UTC")
     found = failures.parse(_sh(tmp_path, taking.explain_script(stack, "full")).stdout)
     assert found == failures.Failure(4096, ("the last words",), ("2026-11-22 01:19:28,1 new",), {"directories": "no"})
+
+
+@pytest.mark.parametrize("state", ["dead", "start", "auto-restart"])
+def test_a_snapshot_on_request_has_what_was_there_before_although_another_one_is_under_way(
+    tmp_path: Path, state: str
+) -> None:
+    """systemd does not start a unit that is running: it waits for its end."""
+    (tmp_path / "state").write_text(state)
+    (tmp_path / "folder").write_text("uploaded before the command")
+    systemd = f"""cd {tmp_path}
+    case $1 in
+    show) echo "SubState=$(cat state)" ;;
+    start) [ "$(cat state)" = start ] || cp folder snapshot; echo dead >state ;;
+    esac"""
+    _tool(tmp_path, "systemctl", systemd)
+    _tool(tmp_path, "runuser", f"cat {tmp_path}/snapshot")
+    assert _sh(tmp_path, folders.run_script(folders.UNIT)).stdout == "uploaded before the command"
