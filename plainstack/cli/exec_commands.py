@@ -17,6 +17,7 @@ from plainstack.cli.command import load, reporting
 from plainstack.cli.console import Console
 from plainstack.cli.selection import must_be_known
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.listed import listed
 
 if TYPE_CHECKING:
     from plainstack.inventory.stack import Stack
@@ -87,7 +88,7 @@ def _hosts(stack: Stack, service: str, host: str, *, everywhere: bool) -> list[s
 
     must_be_known("service", service, list(stack.services))
     having = [one.name for one in running.hosts(stack, service)]
-    chosen = [name for name in host.split(",") if name]
+    chosen = listed(host, "--host")
     if chosen and everywhere:
         raise Refused("name the hosts with --host, or take all with --all")
     for name in chosen:

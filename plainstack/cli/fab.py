@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
@@ -9,9 +11,13 @@ from invoke.tasks import task
 from plainstack.cli.collector import relax
 from plainstack.cli.help import help_if_asked
 from plainstack.cli.streams import guard
+from plainstack.cli.usage import explain_errors
 
 relax()
 guard()
+# Nothing else than `fab` itself should wait for Fabric's import.
+if "fabric.main" in sys.modules:
+    explain_errors(sys.modules["fabric.main"].program, "fab")
 
 
 @task(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Callable
 from copy import copy
 from itertools import pairwise
 from typing import Any
 
-from invoke.exceptions import Exit, ParseError
-from invoke.parser.context import ParserContext, to_flag
+from invoke.exceptions import Exit
+from invoke.parser.context import to_flag
 from invoke.program import Program
 from invoke.tasks import Task
 
@@ -56,41 +54,6 @@ def name_command(program: Program, task: Task[Any], option: str) -> None:
     command = [*words[begin:], *command]
     if command:
         words[begin:] = [f"--{option}={shlex.join(command)}"]
-
-
-def suggest_commands(program: Program) -> None:
-    """Let Invoke's message about a command or an option that does not exist name a similar one; the exit code stays 1.
-
-    Call it at the same time as `name_word`. Only then are the tasks known that a stack's tasks.py adds.
-    """
-
-    def suggesting(parse: Callable[[], None]) -> Callable[[], None]:
-        def parsed() -> None:
-            try:
-                parse()
-            except ParseError as error:
-                found = re.fullmatch(r"No idea what ['\"](.+)['\"] is!", str(error))
-                if not found:
-                    raise
-                raise ParseError(_misspelled(found[1], program, error.context), error.context) from None
-
-        return parsed
-
-    for stage in ("parse_tasks", "parse_cleanup"):
-        if parse := getattr(program, stage, None):
-            setattr(program, stage, suggesting(parse))
-
-
-def _misspelled(word: str, program: Program, context: ParserContext | None) -> str:
-    from difflib import get_close_matches
-
-    flag = word.startswith("-")
-    task = context.name if flag and context and context.name else ""
-    what, whole = ("option", f"inv {task} --help".replace("  ", " ")) if flag else ("command", "inv --list")
-    known = sorted(context.flag_names() if flag and context else program.collection.task_names)
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    hint = f", did you mean {near[0]!r}?" if near else f"; {whole} shows them all"
-    return f"there is no {what} {word!r}{f' of inv {task}' if task else ''}{hint}"
 
 
 def refuse_second_word(program: Program, task: Task[Any], called: str, why: str) -> None:

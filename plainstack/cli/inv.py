@@ -20,14 +20,15 @@ from plainstack.cli import (
     teardown_task,
 )
 from plainstack.cli.collector import relax
-from plainstack.cli.help import name_word, suggest_commands
+from plainstack.cli.help import name_word
 from plainstack.cli.options import AGAIN, BUILD, JSON, NOTIFY, OUTAGE, SELECT
 from plainstack.cli.streams import guard
+from plainstack.cli.usage import explain_errors
 
 relax()
 guard()
 name_word(program, "tunnel", "to")
-suggest_commands(program)
+explain_errors(program, "inv")
 
 
 @task(help={**SELECT, **JSON, **BUILD, **AGAIN, "verbose": "list every file that a release leaves out"})

@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
 from plainstack.errors import InventoryError, Refused
+from plainstack.inventory.listed import listed
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
 from plainstack.wording import counted
@@ -213,7 +214,7 @@ def _report(console: Console) -> Callable[[str, str], None]:
 def _machines(stack: Stack, names: str) -> tuple[str, ...]:
     """Return the hosts and visitors that --host names, or () for all. Raises Refused on an unknown name."""
     known = [*stack.hosts, *stack.lab.visitors]
-    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    chosen = tuple(listed(names, "--host"))
     if unknown := [name for name in chosen if name not in known]:
         raise Refused(f"the lab has no host {', '.join(unknown)}. Its hosts: {', '.join(known)}")
     return chosen

@@ -15,6 +15,7 @@ from plainstack.cli.console import Console
 from plainstack.cli.streams import reader_gone
 from plainstack.deploy.journal import Entry, Query, parse_last
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.listed import listed
 from plainstack.wording import one_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def logs(
         wanted = _count(lines, _LINES_BEFORE if follow else _LINES)
         begin = parsed(since, datetime.now(UTC)) if since else ""
         stack = load(inventory)
-        names = [name for word in names for name in word.split(",") if name]
+        names = [name for word in names for name in listed(word, "--of")]
         with Sessions(stack) as sessions:
             units, failed = _units(stack, sessions, names, host)
             queries = {name: Query(some, begin, grep) for name, some in units.items()}

@@ -184,6 +184,8 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
         from plainstack.ssh.connections import Sessions, fan_out
 
         stack = load(inventory)
+        if last < 1:
+            raise Refused(f"--last={last}: write how many of the last events to show, such as 20")
         _, hosts = inventories.select(stack, (), "", host)
         with Sessions(stack) as sessions:
             answers = fan_out(

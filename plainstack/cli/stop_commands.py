@@ -13,6 +13,7 @@ from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
 from plainstack.cli.selection import must_be_known
 from plainstack.errors import Refused
+from plainstack.inventory.listed import listed
 
 if TYPE_CHECKING:
     from plainstack.deploy.observe import Observer, View
@@ -80,7 +81,7 @@ def _chosen(stack: Stack, service: str, process: str, host: str) -> list[Part]:
     parts = stops.parts(stack, service)
     if process:
         must_be_known(f"process or timer of {service}", process, list(dict.fromkeys(name for name, _ in parts)))
-    named = [name for name in host.split(",") if name]
+    named = listed(host, "--host")
     for name in named:
         must_be_known("host", name, list(stack.hosts))
     found = [(name, where) for name, where in parts if process in ("", name)]

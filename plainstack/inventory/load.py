@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import extends
 from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, pattern_at, unknown
+from plainstack.inventory.listed import listed
 from plainstack.inventory.patterns import meaning
 from plainstack.inventory.sections import Host
 from plainstack.inventory.shape import Shape
@@ -239,7 +240,7 @@ def select(
 
 
 def _names(text: str, known: list[str], kind: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = listed(text, f"--{kind}")
     for name in names:
         if name not in known:
             raise Refused(f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
