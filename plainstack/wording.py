@@ -60,3 +60,11 @@ def one_of(names: Sequence[str]) -> str:
 def counted(count: int, one: str, several: str = "") -> str:
     """Return a count with its noun, such as `1 host` or `2 hosts`; `several` is an irregular plural."""
     return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return the end of a message that suggests the known word closest to `word`; empty if none is close."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""

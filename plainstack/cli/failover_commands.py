@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 import time
@@ -16,6 +15,7 @@ from plainstack.cli.changes import apply
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
 from plainstack.cli.notify import tell
+from plainstack.cli.selection import must_be_known
 from plainstack.deploy.failover import Cluster, Consent
 from plainstack.deploy.step_runner import Done, Event
 from plainstack.engine.network import Network
@@ -47,10 +47,7 @@ def run(
     """Run `fab failover ACTION`."""
     console = Console(json=json)
     with reporting(console, json=json):
-        if action not in ACTIONS:
-            near = difflib.get_close_matches(action, ACTIONS, 1)
-            hint = f", did you mean {near[0]}?" if near else "?"
-            raise Refused(f"failover {action}: unknown action{hint} Known actions: {', '.join(ACTIONS)}")
+        must_be_known("action", action, [*ACTIONS])
         if to and action not in ("switchover", "promote"):
             raise Refused(f"--to names the new primary; failover {action} does not accept it")
         if (host or discard) and action != "rejoin":

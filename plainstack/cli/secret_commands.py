@@ -12,11 +12,11 @@ from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
 from plainstack.engine.declared import by_name, needed, uses
 from plainstack.errors import Refused
-from plainstack.inventory.keys import did_you_mean
 from plainstack.secrets import rotation, store
 from plainstack.secrets.declaration import LONGEST, DeclaredSecret, FromCommand, Generated, unfit
 from plainstack.secrets.format import Store
 from plainstack.secrets.listing import rows
+from plainstack.wording import did_you_mean
 
 # Characters. A terminal silently cuts off a longer line: Linux at 4095, macOS at 1023.
 LONGEST_LINE = 1000

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plainstack.errors import Refused
+from plainstack.wording import did_you_mean
 
 if TYPE_CHECKING:
     from plainstack.inventory.stack import Stack
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 def must_be_known(what: str, name: str, known: list[str]) -> None:
     """Raise Refused, with the name that was probably meant, if `name` is not among `known`."""
-    from plainstack.inventory.keys import did_you_mean
-
     if name not in known:
         raise Refused(f"unknown {what} {name!r}{did_you_mean(name, known)}; known: {', '.join(known) or 'none'}")
 

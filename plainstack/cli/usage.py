@@ -11,6 +11,8 @@ from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext, to_flag
 from invoke.program import Program
 
+from plainstack.wording import did_you_mean
+
 # Options that take several names, separated by commas.
 _LISTS = {"--host", "--role"}
 
@@ -62,8 +64,6 @@ def _explained(error: ParseError, program: Program, name: str) -> str:
 
 def _unknown(word: str, line: str, program: Program, context: ParserContext | None, name: str) -> str:
     """Return what is wrong with a word that is neither an option here nor a command."""
-    from plainstack.inventory.keys import did_you_mean
-
     task = context.name if context else None
     if word.startswith("-"):
         if later := "" if task else _where_it_belongs(word, program, name):

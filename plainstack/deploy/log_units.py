@@ -9,7 +9,7 @@ from plainstack.dataclass import dataclass
 from plainstack.deploy.journal import short
 from plainstack.engine.paths import STATE
 from plainstack.errors import Refused
-from plainstack.inventory.keys import did_you_mean
+from plainstack.wording import did_you_mean
 
 _DECLARED = f"""\
 cd "${{ROOT:-}}{STATE}/manifest" 2>/dev/null && for role in *; do

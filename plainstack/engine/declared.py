@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from plainstack.engine.role import Role, of_host
 from plainstack.errors import InventoryError
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.declaration import DeclaredSecret, Needed
 from plainstack.secrets.listing import CERTIFICATE
 from plainstack.secrets.rotation import RotationStrategy
 from plainstack.secrets.values import Vault
+from plainstack.wording import did_you_mean
 
 
 def secrets_of(role: Role, stack: Stack) -> tuple[DeclaredSecret, ...]:

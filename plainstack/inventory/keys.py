@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -12,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
-from plainstack.wording import Loc
+from plainstack.wording import Loc, did_you_mean
 
 # Fields that are set by the code, never in the file.
 HIDDEN = {"folder", "still", "held"}
@@ -25,12 +24,6 @@ def unknown(stack: type[Stack], loc: Loc) -> str:
         if issubclass(model, Model) and (instead := model.replaced.get(str(loc[-1]))):
             return f"was replaced: write {instead}"
     return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return the end of a message that suggests the known word closest to `word`; empty if none is close."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def fields_at(stack: type[Stack], loc: Loc) -> list[str]:

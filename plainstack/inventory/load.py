@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import extends
-from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, pattern_at, unknown
+from plainstack.inventory.keys import HIDDEN, fields_at, is_path, pattern_at, unknown
 from plainstack.inventory.listed import listed
 from plainstack.inventory.patterns import meaning
 from plainstack.inventory.sections import Host
@@ -24,7 +24,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses
 from plainstack.inventory.yaml_limits import MAX_BYTES
 from plainstack.inventory.yaml_reader import Line, Text
-from plainstack.wording import Loc, counted, dotted, quoted, shortened
+from plainstack.wording import Loc, counted, did_you_mean, dotted, quoted, shortened
 
 # The most problems shown in one run.
 MOST_PROBLEMS = 40

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plainstack.inventory import references, user_templates
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
-from plainstack.wording import Loc, dotted
+from plainstack.wording import Loc, did_you_mean, dotted
 
 # The references that every service can use, besides its secrets and the references that roles provide.
 OWN = ("service.name", "service.folder", "host.name", "host.address", "release")

@@ -16,10 +16,10 @@ from typing import Any
 from plainstack.bytecode import uncached
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError, PlainstackError
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Model
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import UndeclaredSecret
+from plainstack.wording import did_you_mean
 
 FOLDER = "roles"
 

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 
 from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_cache import CacheDisk, RouteCache
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -18,6 +17,7 @@ from plainstack.services import routing
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.precedence import Location
 from plainstack.services.routing import Site
+from plainstack.wording import did_you_mean
 
 PROGRAM = "/usr/local/lib/plainstack/edge_cache"
 # What a URL may hold unescaped: RFC 3986, and the percent sign of what is escaped already.

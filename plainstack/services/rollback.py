@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from plainstack.errors import Refused
 from plainstack.inventory.held import Pinned, later
-from plainstack.inventory.keys import did_you_mean
 from plainstack.services.holds import rolled_back
 from plainstack.services.kept import OnHost
-from plainstack.wording import one_of
+from plainstack.wording import did_you_mean, one_of
 
 Hosts = Mapping[str, OnHost]
 

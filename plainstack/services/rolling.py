@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pydantic import Field
 
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.values import Int, Name
 from plainstack.services import processes, stops
 from plainstack.services.processes import ROLES
-from plainstack.wording import Loc
+from plainstack.wording import Loc, did_you_mean
 
 SETTLE = 6
 """The seconds after which the next host may change, whether or not all balancers use the previous one again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from plainstack.dataclass import dataclass
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_parts import Redirect, Route
 from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
@@ -13,7 +12,7 @@ from plainstack.services import cache_errors, path_errors, redirect_errors, rout
 from plainstack.services.edge import Balancer, below, problem_of_certificate
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import Served, served
-from plainstack.wording import Loc, dotted
+from plainstack.wording import Loc, did_you_mean, dotted
 
 Problem = tuple[Loc, str]
 

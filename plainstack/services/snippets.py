@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
 from plainstack.inventory.web_values import is_name
@@ -18,7 +17,7 @@ from plainstack.services import snippet_text
 from plainstack.services.edge import Balancer, below, problem_of_certificate
 from plainstack.services.processes import served
 from plainstack.services.snippet_text import Broken, Directive
-from plainstack.wording import Loc
+from plainstack.wording import Loc, did_you_mean
 
 FOLDER = Path("nginx")
 ANY = "any"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plainstack.inventory import port_numbers
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import Placement, Process, Writable
 from plainstack.inventory.services import BinaryService, StaticService
@@ -14,7 +13,7 @@ from plainstack.inventory.validation import problem_of_path
 from plainstack.services import files, local_build, route_errors, static_paths
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import ROLES, hosts, processes, runner, served, upstream
-from plainstack.wording import Loc, dotted
+from plainstack.wording import Loc, did_you_mean, dotted
 
 Problem = tuple[Loc, str]
 

@@ -223,7 +223,7 @@ def test_a_refusal_says_what_to_type_instead(database: Database) -> None:
     """The unit tests of the decisions have the other refusals."""
     leader, _ = database.hosts()
     refusals = {
-        ("promot",): "unknown action, did you mean promote? Known actions: status, switchover,",
+        ("promot",): "unknown action 'promot', did you mean 'promote'?; known: status, switchover,",
         ("promote", "--yes"): "For a planned handover: fab failover switchover",
     }
     for words, sentence in refusals.items():

@@ -16,7 +16,6 @@ from typing import Any
 from plainstack.dataclass import dataclass
 from plainstack.errors import Refused
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup.catalogue import Catalogue
 from plainstack.postgresql.hosts import databases
@@ -24,7 +23,7 @@ from plainstack.postgresql.layout import AS_POSTGRES, BIN, CLUSTERS, DATA, VERSI
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.restore.db_scripts import copying
 from plainstack.shipped import FILES
-from plainstack.wording import size
+from plainstack.wording import did_you_mean, size
 
 # The cluster on the backup host, as its program calls it.
 LENT = "restore-test-lent"
