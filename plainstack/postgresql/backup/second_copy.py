@@ -81,17 +81,21 @@ def first_copy(stack: Stack) -> Iterator[Resource]:
     if wanted is None:
         return
     state = f"${{ROOT:-}}{barman.copy_file(stack)}"
+    # A run that the timer starts writes the state, too, and does not report to the deploy.
+    tried = f"${{ROOT:-}}{barman.folder(stack)}/second-copy.tried"
     s3 = (second_copy_s3.CREDENTIALS, *((second_copy_s3.CA,) if wanted.ca else ()))
     files = (_CONFIG, *(s3 if isinstance(wanted.place, Bucket) else (_KNOWN_HOSTS,)))
     yield Command(
         name="second copy",
         why="try the destination of the second copy, and start to copy",
-        run=_FIRST_COPY,
-        unless=" && ".join(f"[ {state} -nt ${{ROOT:-}}{path} ]" for path in files),
+        run=f"{_FIRST_COPY}touch {tried}\n",
+        unless=" && ".join([f"[ -s {state} ]", *(f"[ {tried} -nt ${{ROOT:-}}{path} ]" for path in files)]),
     )
 
 
 _FIRST_COPY = f"""\
+# A run that is under way has the old settings, and would record what it does with them.
+systemctl stop {UNIT}
 if said=$({_AS_BARMAN} check 2>&1); then
     systemctl start --no-block {UNIT}
 else

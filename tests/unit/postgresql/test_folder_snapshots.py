@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import channel
+import folder_verbs
 import gathering
 import pytest
 import snapshots
@@ -142,6 +145,27 @@ def test_a_host_that_does_not_answer_costs_no_snapshot_and_is_reported(
     assert gathering.take(host.config) == ["web/var/media of app1: app1 cannot be reached: refused"]
     assert [one.id for one in snapshots.of(MEDIA, host.config.root)] == [taken.id]
     assert snapshots.state(host.config.root)["problems"]
+
+
+def test_a_folder_that_a_deploy_adds_during_a_run_is_in_a_snapshot_when_that_run_ends(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = host.config.root.parent / "config.json"
+    other = Folder("web", "var/other", "app1")
+
+    def deploy(*folders: Folder) -> None:
+        settings = {"root": str(host.config.root), "folders": [asdict(one) for one in folders]}
+        file.write_text(json.dumps(asdict(host.config) | settings))
+
+    def rsync(config: Config, verb: str, folder: Folder, *words: str, accepted: object = ()) -> None:
+        deploy(MEDIA, other)
+        host.rsync(config, verb, folder, *words, accepted=accepted)
+
+    monkeypatch.setattr(snapshots, "CONFIG", file)
+    monkeypatch.setattr(gathering, "_rsync", rsync)
+    deploy(MEDIA)
+    assert folder_verbs.main(["take"]) == 0
+    assert snapshots.of(other, host.config.root)
 
 
 def test_a_host_lets_the_backup_host_read_folders_and_write_only_what_was_prepared(tmp_path: Path) -> None:

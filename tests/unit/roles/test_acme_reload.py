@@ -81,10 +81,15 @@ def test_settings_that_a_deploy_changes_during_a_run_are_tried_soon(balancer: Ba
     settings = balancer.folder / "etc/plainstack/balancer/acme.conf"
     deploy = f"sed -i 's/^DAYS=30$/DAYS=29/' {settings}"
     for outcome, code in ((f'exec {shutil.which("lego")} "$@"', 0), ("exit 1", 1)):
+        balancer.program("lego", outcome)
+        balancer.want_another()
+        assert balancer.acme("renew").returncode == code
+        assert not asked.exists()
         balancer.program("lego", f"{deploy}\n{outcome}")
         balancer.want_another()
         assert balancer.acme("renew").returncode == code
         assert asked.read_text() == "--no-block try-restart plainstack-acme.timer\n"
+        assert "acme_error" not in balancer.facts()
         asked.unlink()
         balancer.change("DAYS=29", "DAYS=30")
     (balancer.folder / "bin/lego").unlink()

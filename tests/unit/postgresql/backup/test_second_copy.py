@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,3 +149,35 @@ def test_status_and_the_list_of_backups_say_until_when_they_are_copied() -> None
         "second copy at backups@nas.example.com:/srv/shop: copied until 2026-11-26 11:50:00 UTC, 10 min ago;"
         " not restored as a test yet"
     )
+
+
+@pytest.mark.programs
+def test_a_changed_destination_is_tried_although_a_copy_to_the_old_one_is_under_way_and_records_its_result(
+    tmp_path: Path,
+) -> None:
+    stack = parse()
+    folder, config, called = (tmp_path / path for path in ("var/lib/barman/shop", "etc/plainstack", "called"))
+    for one in (folder, config, tmp_path / "etc/ssh", tmp_path / "bin"):
+        one.mkdir(parents=True)
+    for name in ("systemctl", "runuser"):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho "{name} $1" >>{called}\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    (command,) = [one for one in second_copy.first_copy(stack) if isinstance(one, Command)]
+    variables = {**os.environ, "ROOT": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+
+    def sh(script: str) -> int:
+        return subprocess.run(["sh", "-c", script], env=variables, check=False).returncode
+
+    def written(path: Path, at: int) -> None:
+        path.write_text("{}")
+        os.utime(path, (at, at))
+
+    for path in re.findall(r"-nt \$\{ROOT:-\}(\S+)", str(command.unless)):
+        (tmp_path / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        written(tmp_path / path.lstrip("/"), at=1000)
+    assert sh(str(command.unless)) != 0
+    written(folder / "second-copy.json", at=2000)
+    assert sh(str(command.unless)) != 0
+    assert sh(command.run) == 0
+    assert called.read_text().splitlines() == ["systemctl stop", "runuser -u", "systemctl start"]
+    assert sh(str(command.unless)) == 0

@@ -43,10 +43,13 @@ def _alone(config: Config) -> Iterator[None]:
 
 
 def _take(_words: Sequence[str]) -> int:
-    config = Config.read()
-    with _alone(config):
-        problems = gathering.take(config)
-    return _report(config, problems)
+    while True:
+        config = Config.read()
+        with _alone(config):
+            problems = gathering.take(config)
+        if not config.changed():
+            return _report(config, problems)
+        # systemd did not start another run for the deploy that changed the folders.
 
 
 def _test(_words: Sequence[str]) -> int:

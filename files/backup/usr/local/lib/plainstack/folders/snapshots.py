@@ -57,10 +57,14 @@ class Config:
     folders: tuple[Folder, ...]
 
     @classmethod
-    def read(cls, path: Path = CONFIG) -> Config:
-        known: dict[str, Any] = json.loads(path.read_text())
+    def read(cls) -> Config:
+        known: dict[str, Any] = json.loads(CONFIG.read_text())
         folders = tuple(Folder(**one) for one in known["folders"])
         return cls(known["here"], int(known["port"]), known["retention"], Path(known["root"]), folders)
+
+    def changed(self) -> bool:
+        """Return whether the file has other settings by now; False if it was removed."""
+        return CONFIG.exists() and Config.read() != self
 
 
 @dataclass(frozen=True)
