@@ -6,8 +6,8 @@ from plainstack.engine.resources import Command
 from plainstack.services.places import home, pin
 from plainstack.services.release_shell import script, word
 
-# How many releases that have run a host keeps; the current and the previous one are always among them. Of those whose
-# deploy did not succeed, it keeps the last one, for finding out why.
+# How many releases that have run a host keeps; the current and the previous one are always among them, and those in
+# which a process still runs come next. Of those whose deploy did not succeed, it keeps the last one, to find out why.
 KEPT = 5
 
 # A killed run must not leave a half-removed release or environment that a later deploy takes for a complete one.
@@ -23,6 +23,8 @@ in_use() {
     readlink "$home/current" || :
     sed -n 's/^release=//p' "$pin" 2>/dev/null || :
     readlink "$home/previous" || :
+    # The command of a timer, or of `inv exec`, may read more of its release.
+    readlink /proc/[0-9]*/cwd 2>/dev/null | sed -n "/ (deleted)$/d; s|^$home/\\(releases/[^/]*\\).*|\\1|p" | sort -u
 }
 prune() { # prune VENV: remove old releases, and what only they need; VENV stays
     keep=$({ in_use; newest proven; } | sed '/^$/d; s|.*/||' | awk '!seen[$0]++' | head -n "$kept")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,6 +88,22 @@ def test_static_files_of_the_previous_release_stay_available(host: Sandbox) -> N
     # The files of a replaced release stay, even if it is replaced by an older release.
     deploy(host, "two")
     assert host.read(f"{STATIC}/style.three.css") == "three\n"
+
+
+def test_a_release_in_which_a_command_still_runs_is_kept_until_the_command_has_ended(host: Sandbox) -> None:
+    """A timer's command or `inv exec` may import more of its release hours later."""
+    first, *later, last = [f"r{number}" for number in range(KEPT + 2)]
+    deploy(host, first)
+    with subprocess.Popen(["sleep", "infinity"], cwd=host.root / "srv/web/current/source") as command:
+        try:
+            for each in later:
+                deploy(host, each)
+            assert releases(host) == {first, *later[1:]}
+            assert host.plan(wanted(later[-1])).empty
+        finally:
+            command.terminate()
+    deploy(host, last)
+    assert releases(host) == {*later[1:], last}
 
 
 def test_a_release_is_built_in_advance_and_changes_nothing_that_runs(host: Sandbox) -> None:
