@@ -26,7 +26,18 @@ remove_user() { # its undo brings it back under its number, which files may have
         return
     fi
     again="useradd --system --no-create-home --uid $uid --gid '$group' $(user_now "$1") '$1'"
-    undo_path "groupadd --system --gid $gid '$group'; $again" && userdel "$1"
+    # userdel may refuse, and then there is nothing to bring back.
+    group_again="[ -n \"\$(getent group '$group')\" ] || groupadd --system --gid $gid '$group'"
+    undo_path "$group_again; [ -n \"\$(getent passwd '$1')\" ] || $again" &&
+        { userdel "$1" || still_runs "$1" "$uid"; }
+}
+
+still_runs() { # still_runs ACCOUNT UID: report what keeps an account from being removed; fails
+    for each in $(find /proc -maxdepth 1 -uid "$2" -name '[1-9]*' 2>/dev/null | head -n 5); do
+        echo "${each#/proc/} runs as $1: $(tr '\0' ' ' 2>/dev/null <"$each/cmdline" | cut -c 1-120)" >&2
+    done
+    echo "deploy again when nothing runs as $1 any more" >&2
+    return 1
 }
 
 file_of() { # file_of TEST...: one file on a local disk that find takes, but for what runs remove and keep for their undo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -90,6 +91,28 @@ def test_a_changed_or_removed_account_is_restored_by_an_undo(deployed: Sandbox) 
         assert deployed.tree("etc/shadow", "etc/group") == before
         # In /etc/group, both x and ! mean that the group has no password.
         assert deployed.read("/etc/group").replace(":x:", ":!:") == groups.replace(":x:", ":!:")
+
+
+def test_an_account_that_is_in_use_stays_and_the_report_says_what_uses_it(deployed: Sandbox) -> None:
+    assert deployed.deploy(AFTER)[-1].ok
+    uid = int(next(line for line in deployed.read("/etc/passwd").splitlines() if line.startswith("app:")).split(":")[2])
+    refuses = deployed.root / "bin/userdel"
+    refuses.unlink()
+    refuses.write_text("#!/bin/sh\necho 'userdel: user app is currently used by process 1' >&2\nexit 8\n")
+    refuses.chmod(0o755)
+    before, groups = deployed.tree("etc/shadow", "etc/group"), deployed.read("/etc/group")
+    with subprocess.Popen(["sleep", "infinity"], user=uid) as job:
+        try:
+            (done,) = deployed.deploy({"app": [item for item in AFTER["app"] if not isinstance(item, User)]})
+        finally:
+            job.terminate()
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "remove user app")
+    assert done.answer.tail[-2:] == [
+        f"{job.pid} runs as app: sleep infinity ",
+        "deploy again when nothing runs as app any more",
+    ]
+    assert deployed.tree("etc/shadow", "etc/group") == before
+    assert deployed.read("/etc/group") == groups
 
 
 def test_an_undo_removes_a_new_account_after_the_unit_that_runs_as_it(bare: Sandbox) -> None:
