@@ -53,6 +53,7 @@ def name_command(program: Program, task: Task[Any], option: str) -> None:
     begin = [*_bare(words, task)[1:], len(words)][0]
     command = [*words[begin:], *command]
     if command:
+        program.core.remainder = ""
         words[begin:] = [f"--{option}={shlex.join(command)}"]
 
 

@@ -70,10 +70,10 @@ def deploy(
     role: str = "",
     host: str = "",
     json: bool = False,
-    new_secrets: bool = False,
     again: bool = False,
-    no_build: bool = False,
     no_notify: bool = False,
+    no_build: bool = False,
+    new_secrets: bool = False,
     accept_outage: bool = False,
 ) -> None:
     """Bring the hosts to the state that the inventory describes.

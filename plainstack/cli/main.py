@@ -21,18 +21,25 @@ class _Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message}\n")
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; for this folder, write .")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line of `plainstack`."""
     made = _Parser(
         prog="plainstack",
+        allow_abbrev=False,
         description="A highly available web stack on plain Debian hosts, over plain SSH.",
         epilog="In a stack's folder: inv --list, and fab failover --help.",
     )
     made.add_argument("--version", action="version", version=f"plainstack {version('plainstack')}")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     what = "write the folder of a new stack, which inv lab.up and inv deploy bring up"
-    init = commands.add_parser("init", help=what, description=f"{what[0].upper()}{what[1:]}.")
-    init.add_argument("folder", type=Path, metavar="DIR", help="the folder; it need not exist")
+    init = commands.add_parser("init", allow_abbrev=False, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    init.add_argument("folder", type=_path, metavar="DIR", help="the folder; it need not exist")
     init.add_argument("--name", default="", help="the stack's name (default: that of the folder)")
     return made
 

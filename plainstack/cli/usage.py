@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -11,10 +12,16 @@ from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext, to_flag
 from invoke.program import Program
 
-from plainstack.wording import did_you_mean
+from plainstack.wording import did_you_mean, quoted, shortened
 
 # Options that take several names, separated by commas.
 _LISTS = {"--host", "--role"}
+# Options of Invoke and Fabric that have no effect on Plainstack's commands, and would mislead.
+_WITHOUT_EFFECT = {
+    "dry": "--dry has no effect on {line}, which would make its changes; inv plan shows what inv deploy would change",
+    "version": "--version stands alone: {name} --version",
+    "hosts": "-H selects no hosts for {line}; {line} --help shows how to",
+}
 
 
 def explain_errors(program: Program, name: str) -> None:
@@ -28,8 +35,7 @@ def explain_errors(program: Program, name: str) -> None:
         def parsed() -> None:
             try:
                 parse()
-                for context in getattr(program, "tasks", []):
-                    _refuse_empty(name, context)
+                _refuse_misleading(program, name)
             except ParseError as error:
                 raise ParseError(_explained(error, program, name), error.context) from None
             except ValueError as error:
@@ -42,18 +48,32 @@ def explain_errors(program: Program, name: str) -> None:
             setattr(program, stage, explaining(parse))
 
 
-def _refuse_empty(name: str, context: ParserContext) -> None:
-    for argument in context.args.values():
-        if argument.raw_value == "" and not argument.positional:
-            flag = to_flag(argument.name)
-            raise ParseError(f"{name} {context.name}: {flag}= has no value; leave it out for its default", context)
+def _refuse_misleading(program: Program, name: str) -> None:
+    """Raise ParseError for what Invoke accepts and a command of Plainstack would ignore."""
+    given = getattr(program, "tasks", [])
+    ours = [one for one in given if program.collection[one.name].body.__module__.startswith("plainstack.")]
+    for context in ours:
+        line = f"{name} {context.name}"
+        for argument in context.args.values():
+            several = argument.value if isinstance(argument.value, list) else []
+            if (argument.raw_value == "" or "" in several) and not argument.positional:
+                flag = to_flag(argument.name)
+                raise ParseError(f"{line}: {flag}= has no value; leave it out for its default", context)
+        for option, why in _WITHOUT_EFFECT.items():
+            if option in program.args and program.args[option].value:
+                raise ParseError(why.format(line=line, name=name), context)
+    # Without a task, Fabric runs the words after -- on the hosts of -H. Words to complete come after -- too.
+    ignored = ours or (not given and name == "inv")
+    if ignored and (words := program.core.remainder) and not program.args.complete.value:
+        line = " ".join([name, *(str(one.name) for one in given[-1:])])
+        raise ParseError(f"{line} takes no words after --: {quoted(words)}; leave the -- out")
 
 
 def _explained(error: ParseError, program: Program, name: str) -> str:
     context, text = error.context, str(error)
     line = f"{name} {context.name}" if context and context.name else name
-    if found := re.fullmatch(r"No idea what ['\"](.+)['\"] is!", text, re.DOTALL):
-        return _unknown(found[1], line, program, context, name)
+    if found := re.fullmatch(r"No idea what (['\"].*['\"]) is!", text, re.DOTALL):
+        return _unknown(_unquoted(found[1]), line, program, context, name)
     if found := re.fullmatch(r"Flag <Argument: (\S+).*> needed value and was not given one!", text):
         return f"{line}: {to_flag(found[1])} needs a value; {line} --help describes it"
     if context and "did not receive required positional arguments" in text:
@@ -62,15 +82,25 @@ def _explained(error: ParseError, program: Program, name: str) -> str:
     return text
 
 
+def _unquoted(text: str) -> str:
+    """Return the word that Invoke quotes, with repr() or with bare apostrophes."""
+    try:
+        return str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+        return text[1:-1]
+
+
 def _unknown(word: str, line: str, program: Program, context: ParserContext | None, name: str) -> str:
     """Return what is wrong with a word that is neither an option here nor a command."""
     task = context.name if context else None
+    if not word.strip():
+        return f"{line}: there is an empty word, such as an unset variable; leave it out"
     if word.startswith("-"):
         if later := "" if task else _where_it_belongs(word, program, name):
             return later
         known = sorted(context.flag_names()) if context else []
-        hint = did_you_mean(word, known) or f"; {line} --help shows them all"
-        return f"there is no option {word!r}{f' of {line}' if task else ''}{hint}"
+        hint = (len(word) > 2 and did_you_mean(word, known)) or f"; {line} --help shows them all"
+        return f"there is no option {quoted(word)}{f' of {line}' if task else ''}{hint}"
     if context and (flag := _flag_before(word, _typed(program), context)):
         argument = context.flags[flag]
         if not argument.takes_value:
@@ -78,9 +108,13 @@ def _unknown(word: str, line: str, program: Program, context: ParserContext | No
         several = f"; for several names: {flag}={argument.raw_value},{word}" if to_flag(argument.name) in _LISTS else ""
         return f"{line}: {flag} is given twice{several}"
     hint = did_you_mean(word, sorted(program.collection.task_names))
+    if word == "help":
+        hint = f"; {name} --list shows all commands, and {name} COMMAND --help describes one"
+    elif word in program.collection.collections:
+        hint = f"; {name} --list {word} shows the commands that begin with it"
     if task and not hint:
-        return f"{line} does not take the word {word!r}, and there is no such command; see {line} --help"
-    return f"there is no command {word!r}{hint or f'; {name} --list shows them all'}"
+        return f"{line} does not take the word {quoted(word)}, and there is no such command; see {line} --help"
+    return f"there is no command {quoted(word)}{hint or f'; {name} --list shows them all'}"
 
 
 def _flag_before(word: str, words: list[str], context: ParserContext) -> str:
@@ -109,8 +143,12 @@ def _no_number(words: list[str], program: Program, name: str, error: ValueError)
         try:
             argument.kind(value)
         except ValueError:
-            return f"{name} {task}: {flag}={value} is not a number"
+            return f"{name} {task}: {flag}={_shown(value)} is not a number"
     return f"{name}: {error}"
+
+
+def _shown(value: str) -> str:
+    return shortened(value) if value.isprintable() else quoted(value)
 
 
 def _options(words: list[str], program: Program) -> Iterator[tuple[str, str, Argument, str]]:

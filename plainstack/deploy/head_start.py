@@ -10,6 +10,7 @@ addresses, file names and probes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -138,16 +139,24 @@ class HeadStart:
 
 def _contents(inventory: Path) -> list[bytes] | None:
     """Return the bytes of an inventory and of those that it extends; None if only a YAML parser could find them."""
-    found = [inventory.read_bytes()]
+    found = [_read_small(inventory)]
     folder = inventory.resolve().parent
     while b"extends" in found[-1]:
         named = _EXTENDS.findall(found[-1])
         if len(named) != 1 or len(found) == _CHAIN:
             return None
         path = (folder / os.fsdecode(named[0])).resolve()
-        found.append(path.read_bytes())
+        found.append(_read_small(path))
         folder = path.parent
     return found
+
+
+def _read_small(path: Path) -> bytes:
+    """Return the bytes of a regular file. Raises OSError if it is another kind of file, or too large to be used."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+    return path.read_bytes()
 
 
 def _folder() -> Path:
@@ -155,7 +164,7 @@ def _folder() -> Path:
 
 
 def _digest(*parts: str | bytes) -> str:
-    encoded = [part if isinstance(part, bytes) else part.encode() for part in parts]
+    encoded = [part if isinstance(part, bytes) else part.encode(errors="surrogateescape") for part in parts]
     return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in encoded)).hexdigest()
 
 

@@ -149,7 +149,7 @@ class Lab:
             if host.name == name:
                 return host
         known = ", ".join(host.name for host in self.hosts)
-        raise LabError(f"the lab has no host {name}. Its hosts: {known}")
+        raise LabError(f"the lab has no host {name!r}. Its hosts: {known}")
 
 
 def check_name(name: str, kind: str) -> None:

@@ -26,6 +26,7 @@ def test_help_describes_every_command_and_every_option(words: str) -> None:
 
 
 HOW = "inv plan --help describes it"
+DRY = "--dry has no effect on inv deploy, which would make its changes; inv plan shows what inv deploy would change"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,18 @@ HOW = "inv plan --help describes it"
         ("inv plan --host=,", "--host=',' has no names; leave it out to mean all"),
         ("inv stop web --host=,", "--host=',' has no names; leave it out to mean all"),
         ("inv exec web --host=, -- id", "--host=',' has no names; leave it out to mean all"),
+        ("inv teardown -- --host=db1", "inv teardown takes no words after --: '--host=db1'; leave the -- out"),
+        ("inv -- deploy", "inv takes no words after --: 'deploy'; leave the -- out"),
+        ("fab failover status -- id", "fab failover takes no words after --: 'id'; leave the -- out"),
+        ("inv deploy --dry", DRY),
+        ("inv -R deploy", DRY),
+        ("inv deploy --version", "--version stands alone: inv --version"),
+        (
+            "fab -H db1 failover rejoin --yes",
+            "-H selects no hosts for fab failover; fab failover --help shows how to",
+        ),
+        ("inv help", "there is no command 'help'; inv --list shows all commands, and inv COMMAND --help describes one"),
+        ("inv lab", "there is no command 'lab'; inv --list lab shows the commands that begin with it"),
         ("inv plan --json=yes", "inv plan: --json takes no value"),
         ("inv plan --role db --role app", "inv plan: --role is given twice; for several names: --role=db,app"),
         ("inv plan -h db1 -h=db2", "inv plan: -h is given twice; for several names: -h=db1,db2"),
@@ -74,3 +87,34 @@ def test_a_command_line_that_cannot_be_understood_is_explained(words: str, said:
         [*prestarted.program(program), *line], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["inv", "deploy", ""], "inv deploy: there is an empty word, such as an unset variable; leave it out"),
+        (["inv", "logs", "", "web"], "inv logs: --of= has no value; leave it out for its default"),
+        (["inv", "a\nb"], "there is no command 'a\\nb'; inv --list shows them all"),
+        (["inv", "deploy", "--host", b"\xff"], "unknown host '\\udcff'"),
+        (["inv", "plan", "--inventory", "/dev/zero"], "/dev/zero: is no regular file"),
+    ],
+)
+def test_unusual_words_are_shown_as_they_are(line: list[str | bytes], said: str) -> None:
+    program, *words = line
+    ran = subprocess.run(
+        [*prestarted.program(str(program)), *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(said)
+
+
+def test_short_options_are_letters_and_deploy_has_none_that_reads_as_a_dry_run_and_is_harmful() -> None:
+    contexts = {context.name: context for context in namespace.to_contexts()}
+    for name, context in contexts.items():
+        assert not {"-", "--"} & {*context.flag_names()}, name
+    assert contexts["deploy"].flags["-n"].name == "no_notify"

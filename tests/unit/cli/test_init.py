@@ -37,6 +37,16 @@ def test_other_files_in_the_folder_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "notes").read_text(encoding="utf-8") == "mine"
 
 
+def test_an_unset_variable_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        command.main(["init", ""])
+    assert "argument DIR: it is empty; for this folder, write ." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["hosts.yaml", "tasks.py", "fabfile.py", ".gitignore", "README.md", "apps/incidents"])
 def test_existing_files_are_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
