@@ -53,7 +53,7 @@ def test_without_public_addresses_there_is_no_public_network() -> None:
 
 def test_a_host_is_found_by_name() -> None:
     assert lab(DB, LB).host("lb1") is LB
-    with pytest.raises(LabError, match=r"no host db9\. Its hosts: db1, lb1"):
+    with pytest.raises(LabError, match=r"no host 'db9'\. Its hosts: db1, lb1"):
         lab(DB, LB).host("db9")
 
 

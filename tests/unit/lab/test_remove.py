@@ -16,6 +16,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the disk of a lab, and return it."""
     monkeypatch.setattr(model, "DISKS", tmp_path / "disks")
     monkeypatch.setattr(model, "RUN", tmp_path / "run")
+    # This machine may have a lab of this name.
+    monkeypatch.setattr(model, "namespace", lambda name: f"no lab but {name}")
+    monkeypatch.setattr(cgroup, "tree", lambda: tmp_path / "groups")
     monkeypatch.setattr(machine, "shared", lambda _: nullcontext())
     for module, name in ((cgroup, "remove"), (network, "remove")):
         monkeypatch.setattr(module, name, lambda _: None)
