@@ -25,7 +25,8 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shop(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere") / "shop"
-    done = run(programs, folder.parent, "plainstack", "init", "shop")
+    # This machine may have a lab called shop: that of `make demo`.
+    done = run(programs, folder.parent, "plainstack", "init", "shop", "--name=test-of-init")
     assert (done.returncode, done.stderr) == (0, "")
     return folder
 
