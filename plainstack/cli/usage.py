@@ -1,4 +1,4 @@
-"""Messages about command lines that cannot be parsed: what is wrong, where, and what to write instead."""
+"""Command lines that cannot be understood, or mean more than they seem to: what is wrong, and what to write instead."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def _take(_words: Sequence[str]) -> int:
         config = Config.read()
         with _alone(config):
             problems = gathering.take(config)
+        # systemd does not start another run for a deploy that has changed the folders meanwhile.
         if not config.changed():
             return _report(config, problems)
-        # systemd did not start another run for the deploy that changed the folders.
 
 
 def _test(_words: Sequence[str]) -> int:
